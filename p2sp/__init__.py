@@ -1,0 +1,1 @@
+"""A P2SP download network: one file from HTTP servers, peers and super nodes at once."""

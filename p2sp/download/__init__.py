@@ -1,0 +1,1 @@
+"""The conductor: sources, scheduler and storage make a verified file."""

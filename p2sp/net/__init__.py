@@ -1,0 +1,1 @@
+"""Node identity, trust, endpoints, the JSON API and its client."""

@@ -1,0 +1,1 @@
+"""Configuration, databases and the lifecycle every service shares."""

@@ -1,0 +1,1 @@
+"""The peer daemon: seeds what was downloaded or published."""

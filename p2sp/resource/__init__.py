@@ -1,0 +1,1 @@
+"""What is downloaded: hashes, descriptors, names and layouts. Pure."""

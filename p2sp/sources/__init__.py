@@ -1,0 +1,1 @@
+"""Everything that delivers bytes of one resource to this node."""

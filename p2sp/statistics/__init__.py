@@ -1,0 +1,1 @@
+"""The statistics server: volume and speed per ISP, resource and interval."""

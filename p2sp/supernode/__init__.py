@@ -1,0 +1,1 @@
+"""The super node: a cache at an ISP's exit, steered by the manager."""

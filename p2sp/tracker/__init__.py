@@ -1,0 +1,1 @@
+"""The tracker: who takes part in a swarm, nearest first."""

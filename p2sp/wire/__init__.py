@@ -1,0 +1,1 @@
+"""The peer protocol between nodes: BitTorrent messages inside TLS."""
