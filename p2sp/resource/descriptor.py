@@ -1,0 +1,291 @@
+"""What is a resource made of? The BEP 52 metainfo, read and written."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import attrs
+from bencode2 import BencodeDecodeError, bdecode, bencode
+
+from p2sp.resource.errors import DescriptorError
+from p2sp.resource.layout import Layout, piece_length_for
+from p2sp.resource.magnet import Magnet
+from p2sp.resource.merkle import HASH_SIZE, file_root
+
+MAX_TORRENT = 32 * 1024 * 1024
+"""Bytes of the largest metainfo we read."""
+
+MAX_INFO = 8 * 1024 * 1024
+MAX_FILES = 100_000
+MAX_DEPTH = 32
+_MAX_NAME = 255
+_MAX_URLS = 100
+
+
+@attrs.frozen
+class FileEntry:
+    """One file of a resource: its path below the resource's name, its bytes, its Merkle root (None when empty)."""
+
+    path: tuple[str, ...]
+    length: int
+    pieces_root: bytes | None
+
+
+def check_name(name: str) -> str:
+    """`name` if it is safe as one component of a path on any system. Raises DescriptorError."""
+    if name in ("", ".", "..") or any(c in "/\\\0" or ord(c) < 32 for c in name):
+        raise DescriptorError(f"unsafe file name in descriptor: {name!r}")
+    if len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+        raise DescriptorError(f"file name longer than {_MAX_NAME} bytes: {name[:40]!r}...")
+    return name
+
+
+@attrs.frozen
+class Descriptor:
+    """A resource, described: its info dict to the byte, and what can be read off it.
+
+    `layers` holds the piece layer of every file longer than a piece, by root; it may be incomplete when the info dict came alone
+    from a peer (BEP 9).
+    """
+
+    info: bytes
+    name: str
+    piece_length: int
+    files: tuple[FileEntry, ...]
+    layers: Mapping[bytes, tuple[bytes, ...]] = attrs.field(factory=dict)
+    resource_id: bytes = attrs.field(init=False)
+    layout: Layout = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "resource_id", sha256(self.info).digest())
+        try:
+            layout = Layout([entry.length for entry in self.files], self.piece_length)
+        except ValueError as error:
+            raise DescriptorError(f"descriptor of {self.name!r}: {error}") from error
+        object.__setattr__(self, "layout", layout)
+
+    @property
+    def single(self) -> bool:
+        """Whether the resource is one file that bears the resource's own name."""
+        return len(self.files) == 1 and self.files[0].path == (self.name,)
+
+    @property
+    def length(self) -> int:
+        """Bytes of all files."""
+        return self.layout.length
+
+    @property
+    def handshake_hash(self) -> bytes:
+        """The 20 bytes that name the resource on the wire and at trackers (BEP 52)."""
+        return self.resource_id[:20]
+
+    @property
+    def missing_layers(self) -> list[FileEntry]:
+        """Files whose pieces cannot be checked yet because their piece layer is unknown."""
+        return [
+            entry
+            for entry in self.files
+            if entry.length > self.piece_length and entry.pieces_root not in self.layers
+        ]
+
+    def magnet(self, trackers: Sequence[str] = (), mirrors: Sequence[str] = ()) -> Magnet:
+        """The link that names this resource."""
+        return Magnet(self.resource_id, self.name, tuple(trackers), tuple(mirrors))
+
+    def piece_hash(self, piece: int) -> bytes:
+        """The hash that piece must have. Raises KeyError while the file's piece layer is unknown."""
+        file = self.layout.file_of(piece)
+        entry = self.files[file]
+        assert entry.pieces_root is not None
+        if entry.length <= self.piece_length:
+            return entry.pieces_root
+        return self.layers[entry.pieces_root][piece - self.layout.pieces_of(file).start]
+
+    def with_layer(self, root: bytes, layer: Sequence[bytes]) -> "Descriptor":
+        """This descriptor with one more piece layer. Raises DescriptorError when the layer is not that root's."""
+        entry = next((entry for entry in self.files if entry.pieces_root == root), None)
+        if entry is None:
+            raise DescriptorError(f"piece layer for a root that no file has: {root.hex()}")
+        _check_layer(entry, layer, self.piece_length)
+        return attrs.evolve(self, layers={**self.layers, root: tuple(layer)})
+
+    def to_torrent(self, trackers: Sequence[str] = (), mirrors: Sequence[str] = ()) -> bytes:
+        """The `.torrent` file: this info dict, the piece layers, trackers (BEP 3, 12) and web seeds (BEP 19)."""
+        top: dict[bytes, Any] = {
+            b"info": bdecode(self.info),
+            b"piece layers": {root: b"".join(layer) for root, layer in self.layers.items()},
+        }
+        if trackers:
+            top[b"announce"] = trackers[0]
+            top[b"announce-list"] = [[url] for url in trackers]
+        if mirrors:
+            top[b"url-list"] = list(mirrors)
+        return bencode(top)
+
+
+@attrs.frozen
+class Torrent:
+    """A `.torrent` file: the descriptor, and the trackers and web seeds somebody wrote beside it."""
+
+    descriptor: Descriptor
+    trackers: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+
+
+def make_descriptor(
+    name: str,
+    files: Sequence[tuple[FileEntry, Sequence[bytes]]],
+    piece_length: int | None = None,
+) -> Descriptor:
+    """The canonical descriptor: nothing in the info dict but what the content determines, and the name.
+
+    `files` are entries with their piece layers (empty for a file no longer than a piece). A single file has the path `(name,)`. Raises
+    DescriptorError for unsafe or clashing names.
+    """
+    if piece_length is None:
+        piece_length = piece_length_for(sum(entry.length for entry, _ in files))
+    tree: dict[bytes, Any] = {}
+    for entry, _ in files:
+        node = tree
+        for part in entry.path:
+            node = node.setdefault(check_name(part).encode(), {})
+            if b"" in node:
+                raise DescriptorError(f"two files share the path {'/'.join(entry.path)!r}")
+        if node:
+            raise DescriptorError(f"two files share the path {'/'.join(entry.path)!r}")
+        node[b""] = {b"length": entry.length}
+        if entry.pieces_root is not None:
+            node[b""][b"pieces root"] = entry.pieces_root
+    info = bencode(
+        {
+            b"file tree": tree,
+            b"meta version": 2,
+            b"name": check_name(name).encode(),
+            b"piece length": piece_length,
+        }
+    )
+    descriptor = parse_info(info)
+    for entry, layer in files:
+        if layer:
+            assert entry.pieces_root is not None
+            descriptor = descriptor.with_layer(entry.pieces_root, layer)
+    return descriptor
+
+
+def parse_info(info: bytes) -> Descriptor:
+    """A descriptor from the info dict alone, as peers send it (BEP 9). Raises DescriptorError."""
+    if len(info) > MAX_INFO:
+        raise DescriptorError(f"info dict of {len(info)} bytes is larger than {MAX_INFO}")
+    return _from_info(info, _decode(info, "info dict"))
+
+
+def parse_torrent(data: bytes) -> Torrent:
+    """Read a `.torrent` file, v2 or hybrid (its v2 side). Raises DescriptorError."""
+    if len(data) > MAX_TORRENT:
+        raise DescriptorError(f"metainfo of {len(data)} bytes is larger than {MAX_TORRENT}")
+    top = _decode(data, "metainfo")
+    info = top.get(b"info")
+    if not isinstance(info, dict):
+        raise DescriptorError("metainfo without an info dict")
+    descriptor = _from_info(bencode(info), info)
+    layers = top.get(b"piece layers", {})
+    if not isinstance(layers, dict):
+        raise DescriptorError("piece layers are not a dictionary")
+    known: dict[bytes, tuple[bytes, ...]] = {}
+    for entry in descriptor.files:
+        raw = layers.get(entry.pieces_root) if entry.length > descriptor.piece_length else None
+        if raw is None:
+            continue
+        if not isinstance(raw, bytes) or len(raw) % HASH_SIZE:
+            raise DescriptorError(f"piece layer of {'/'.join(entry.path)!r} is not a row of 32-byte hashes")
+        layer = tuple(raw[at : at + HASH_SIZE] for at in range(0, len(raw), HASH_SIZE))
+        _check_layer(entry, layer, descriptor.piece_length)
+        assert entry.pieces_root is not None
+        known[entry.pieces_root] = layer
+    return Torrent(attrs.evolve(descriptor, layers=known), _trackers(top), _urls(top.get(b"url-list")))
+
+
+def _decode(data: bytes, what: str) -> dict[bytes, Any]:
+    try:
+        value = bdecode(data)
+    except BencodeDecodeError as error:
+        raise DescriptorError(f"{what} is not valid bencoding: {error}") from error
+    if not isinstance(value, dict):
+        raise DescriptorError(f"{what} is not a dictionary")
+    return value
+
+
+def _from_info(info: bytes, fields: Mapping[bytes, Any]) -> Descriptor:
+    version = fields.get(b"meta version")
+    if version != 2:
+        raise DescriptorError(
+            "a BitTorrent v1 metainfo; only v2 and hybrid ones are read"
+            if version is None
+            else f"meta version {version!r} is unknown; 2 is read"
+        )
+    piece_length = fields.get(b"piece length")
+    if not isinstance(piece_length, int):
+        raise DescriptorError("info dict without a piece length")
+    tree = fields.get(b"file tree")
+    if not isinstance(tree, dict) or not tree:
+        raise DescriptorError("info dict without a file tree")
+    files: list[FileEntry] = []
+    _walk(tree, (), files)
+    return Descriptor(info, _text(fields.get(b"name"), "name"), piece_length, tuple(files))
+
+
+def _walk(tree: Mapping[bytes, Any], path: tuple[str, ...], files: list[FileEntry]) -> None:
+    if len(path) > MAX_DEPTH:
+        raise DescriptorError(f"file tree deeper than {MAX_DEPTH} folders")
+    for raw, node in tree.items():
+        where = (*path, _text(raw, "file tree"))
+        shown = "/".join(where)
+        if not isinstance(node, dict) or not node:
+            raise DescriptorError(f"{shown!r} in the file tree is neither a file nor a folder")
+        leaf = node.get(b"")
+        if leaf is None:
+            _walk(node, where, files)
+            continue
+        if len(node) != 1 or not isinstance(leaf, dict):
+            raise DescriptorError(f"{shown!r} in the file tree is both a file and a folder")
+        length, root = leaf.get(b"length"), leaf.get(b"pieces root")
+        if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length < 1 << 62:
+            raise DescriptorError(f"{shown!r} has no valid length")
+        if length and (not isinstance(root, bytes) or len(root) != HASH_SIZE):
+            raise DescriptorError(f"{shown!r} has no pieces root of {HASH_SIZE} bytes")
+        files.append(FileEntry(where, length, root if length else None))
+        if len(files) > MAX_FILES:
+            raise DescriptorError(f"more than {MAX_FILES} files")
+
+
+def _text(raw: object, what: str) -> str:
+    if not isinstance(raw, bytes):
+        raise DescriptorError(f"{what} is not a string")
+    try:
+        return check_name(raw.decode())
+    except UnicodeDecodeError as error:
+        raise DescriptorError(f"{what} is not UTF-8: {raw[:40]!r}") from error
+
+
+def _check_layer(entry: FileEntry, layer: Sequence[bytes], piece_length: int) -> None:
+    shown = "/".join(entry.path)
+    expected = -(-entry.length // piece_length)
+    if len(layer) != expected:
+        raise DescriptorError(f"piece layer of {shown!r} has {len(layer)} hashes, {expected} are needed")
+    if file_root(layer, piece_length) != entry.pieces_root:
+        raise DescriptorError(f"piece layer of {shown!r} does not lead to its pieces root")
+
+
+def _urls(value: object) -> tuple[str, ...]:
+    """HTTP(S) URLs out of a list or a lone string; what is none of these is passed over, as others do."""
+    items = value if isinstance(value, list) else [value]
+    texts = (item.decode("utf-8", "replace") for item in items if isinstance(item, bytes))
+    return tuple(url for url in texts if url.startswith(("http://", "https://")))[:_MAX_URLS]
+
+
+def _trackers(top: Mapping[bytes, Any]) -> tuple[str, ...]:
+    tiers = top.get(b"announce-list")
+    flat = (
+        [url for tier in tiers if isinstance(tier, list) for url in tier] if isinstance(tiers, list) else []
+    )
+    return tuple(dict.fromkeys(_urls([top.get(b"announce"), *flat])))

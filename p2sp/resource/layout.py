@@ -1,0 +1,150 @@
+"""Where does a byte of a resource lie: in which piece, in which file, at which place?
+
+A resource is one row of bytes in which every file begins at a piece's boundary (BEP 52: pieces never cross files). Offsets in that row
+are *positions*. For a single file a position is simply the offset in the file; in a tree the last piece of each file is short and the
+positions behind it, up to the next piece, belong to nobody.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from p2sp.resource.merkle import BLOCK, blocks_in
+
+MIN_PIECE = 256 * 1024
+MAX_PIECE = 16 * 1024 * 1024
+MAX_PIECES = 1 << 22
+"""Pieces of the largest resource we take: 64 TiB at the largest piece."""
+
+
+def piece_length_for(length: int) -> int:
+    """The piece length of the canonical descriptor: a power of two that gives at most 2,048 pieces to 32 GiB."""
+    wanted = max(-(-length // 2048), 1)
+    return min(max(1 << (wanted - 1).bit_length(), MIN_PIECE), MAX_PIECE)
+
+
+@attrs.frozen
+class Segment:
+    """A run of bytes inside one file: `length` bytes at `offset` of file `file`, `position` in the resource."""
+
+    file: int
+    offset: int
+    length: int
+    position: int
+
+
+@attrs.frozen
+class Block:
+    """One wire request: `length` bytes at `begin` of piece `piece` (BEP 3, request)."""
+
+    piece: int
+    begin: int
+    length: int
+
+
+class Layout:
+    """Files of the given lengths, in order, cut into pieces of `piece_length` bytes.
+
+    Raises ValueError for a piece length that is no power of two of at least one block, and for too many pieces.
+    """
+
+    def __init__(self, lengths: Sequence[int], piece_length: int) -> None:
+        if piece_length < BLOCK or piece_length & (piece_length - 1):
+            raise ValueError(f"piece length {piece_length} is no power of two of at least {BLOCK} bytes")
+        if any(length < 0 for length in lengths):
+            raise ValueError("a file cannot have a negative length")
+        self.lengths = tuple(lengths)
+        self.piece_length = piece_length
+        self._first_piece: list[int] = []
+        count = 0
+        for length in lengths:
+            self._first_piece.append(count)
+            count += -(-length // piece_length)
+        if count > MAX_PIECES:
+            raise ValueError(f"{count} pieces are more than the {MAX_PIECES} allowed")
+        self.piece_count = count
+        self.length = sum(lengths)
+        self._files = [i for i, length in enumerate(lengths) if length]
+        self._starts = [self._first_piece[i] for i in self._files]
+
+    @property
+    def end(self) -> int:
+        """The position behind the last byte."""
+        if not self._files:
+            return 0
+        last = self._files[-1]
+        return self._first_piece[last] * self.piece_length + self.lengths[last]
+
+    def file_start(self, file: int) -> int:
+        """Position of the first byte of a file."""
+        return self._first_piece[file] * self.piece_length
+
+    def pieces_of(self, file: int) -> range:
+        """The pieces a file consists of."""
+        first = self._first_piece[file]
+        return range(first, first - (-self.lengths[file] // self.piece_length))
+
+    def file_of(self, piece: int) -> int:
+        """The file a piece belongs to. Raises IndexError for a piece that does not exist."""
+        if not 0 <= piece < self.piece_count:
+            raise IndexError(f"piece {piece} of {self.piece_count}")
+        return self._files[bisect_right(self._starts, piece) - 1]
+
+    def piece_size(self, piece: int) -> int:
+        """Bytes of a piece; the last one of each file may be short."""
+        file = self.file_of(piece)
+        behind = self.lengths[file] - (piece - self._first_piece[file]) * self.piece_length
+        return min(self.piece_length, behind)
+
+    def piece_start(self, piece: int) -> int:
+        """Position of the first byte of a piece."""
+        return piece * self.piece_length
+
+    def piece_end(self, piece: int) -> int:
+        """Position behind the last byte of a piece."""
+        return piece * self.piece_length + self.piece_size(piece)
+
+    def piece_at(self, position: int) -> int:
+        """The piece that holds a position."""
+        return position // self.piece_length
+
+    def pieces_in(self, start: int, stop: int) -> range:
+        """The pieces that a run of positions touches."""
+        return range(start // self.piece_length, min(-(-stop // self.piece_length), self.piece_count))
+
+    def blocks_of(self, piece: int) -> int:
+        """How many blocks a piece has."""
+        return blocks_in(self.piece_size(piece))
+
+    def segments(self, start: int, stop: int) -> Iterator[Segment]:
+        """The parts of files that lie in a run of positions, in order; what belongs to nobody is left out."""
+        for piece in self.pieces_in(start, stop):
+            file = self.file_of(piece)
+            begin = max(start, self.piece_start(piece))
+            end = min(stop, self.piece_end(piece))
+            if end > begin:
+                yield Segment(file, begin - self.file_start(file), end - begin, begin)
+
+    def file_segments(self, start: int, stop: int) -> list[Segment]:
+        """Like `segments`, with neighbouring parts of one file joined: one read or one HTTP request each."""
+        joined: list[Segment] = []
+        for part in self.segments(start, stop):
+            if joined and joined[-1].file == part.file:
+                last = joined[-1]
+                joined[-1] = attrs.evolve(last, length=last.length + part.length)
+            else:
+                joined.append(part)
+        return joined
+
+    def size_of(self, start: int, stop: int) -> int:
+        """Bytes that really lie in a run of positions."""
+        return sum(part.length for part in self.segments(start, stop))
+
+    def blocks(self, start: int, stop: int) -> Iterator[Block]:
+        """The wire requests that fetch a run of positions which starts at a block's boundary."""
+        for part in self.segments(start, stop):
+            piece = self.piece_at(part.position)
+            begin = part.position - self.piece_start(piece)
+            for at in range(begin, begin + part.length, BLOCK):
+                yield Block(piece, at, min(BLOCK, begin + part.length - at))

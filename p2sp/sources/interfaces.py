@@ -1,0 +1,117 @@
+"""What must a source of bytes promise?"""
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import Attribute, Interface
+
+from p2sp.schedule.spans import Kind, Span
+
+
+class SourceError(Exception):
+    """A fetch failed; the text names the source and what it did."""
+
+    fatal = False
+    """Whether asking this source again is pointless."""
+
+
+class SourceGone(SourceError):
+    """The source closed, or will never serve this resource."""
+
+    fatal = True
+
+
+class SourceChanged(SourceError):
+    """The server holds another version of the resource than the one begun with."""
+
+    fatal = True
+
+
+class SourceRefused(SourceError):
+    """The source said no for now (choked, 429, 503, 416)."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SourceStalled(SourceError):
+    """No byte for longer than the silence timeout."""
+
+
+class ISpanSink(Interface):
+    """Where the bytes of one fetch go."""
+
+    def received(position: int, data: bytes) -> None:
+        """Bytes at a position of the resource; in order for HTTP, block by block in any order within the span for peers."""
+
+    def register_producer(producer: IPushProducer) -> None:
+        """The push producer to pause while the disk is behind. At most one at a time."""
+
+    def unregister_producer() -> None:
+        """The producer of this fetch is through."""
+
+
+class ISource(Interface):
+    """Something that delivers bytes of one resource: an HTTP server, a peer, a super node.
+
+    A source never retries by itself and never judges bytes: it delivers what was asked from where it was asked, or fails.
+    """
+
+    kind: Kind = Attribute("Which of the three kinds.")
+    label: str = Attribute("Stable name for logs, summaries and blame: a URL, or kind and address.")
+    slots: int = Attribute(
+        "Spans it takes at the same time at the most; 0 while it can serve nothing (choked)."
+    )
+
+    def has(piece: int) -> bool:
+        """Whether it can deliver that piece now."""
+
+    def fetch(span: Span, sink: "ISpanSink") -> "Deferred[None]":
+        """Deliver a span; fires when all of it (as shortened meanwhile) was given to the sink.
+
+        Cancelling aborts promptly: nothing reaches the sink afterwards; what was delivered before counts. Fails with SourceError.
+        """
+
+    def shorten(span: Span, stop: int) -> None:
+        """End the running fetch of `span` at `stop` (a block's boundary inside it); its Deferred fires as if all had been asked.
+
+        At or before what was already delivered, the fetch ends at once.
+        """
+
+    def watch(changed: Callable[[], None]) -> Callable[[], None]:
+        """Call back when pieces, slots or life of the source change; the answer stops it. After `close` or loss, once."""
+
+    @property
+    def closed() -> bool:
+        """Whether it is gone for good."""
+
+    def close() -> None:
+        """Abort every fetch and let the source go."""
+
+
+@attrs.frozen
+class Candidate:
+    """A node that a tracker named: where it listens and whom to expect there."""
+
+    kind: Kind
+    node_id: str
+    host: str
+    port: int
+    local: bool = False
+    """Whether it is in our ISP."""
+
+
+class ISourceFinder(Interface):
+    """Finds sources of one resource while a download runs: index, trackers, or a scripted list.
+
+    Whatever goes wrong is news for the report, never an error of the download.
+    """
+
+    def start(found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
+        """Begin; call `found` for every node, again when it is named again, and `news` with sentences fit for a user."""
+
+    def stop() -> "Deferred[None]":
+        """Say goodbye where that is due, bounded in time."""

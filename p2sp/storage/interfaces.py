@@ -1,0 +1,98 @@
+"""What must a store of pieces promise?"""
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from p2sp.resource.verification import Content
+
+
+class StorageError(Exception):
+    """The store cannot do what was asked; the text is fit for a user."""
+
+
+class NoSpace(StorageError):
+    """The disk is full (ENOSPC, EDQUOT). No source is to blame; what was verified stays."""
+
+
+class Locked(StorageError):
+    """Another process writes this download."""
+
+
+class AlreadyExists(StorageError):
+    """The finished file is there already."""
+
+
+class Changed(StorageError):
+    """What an earlier run left behind belongs to another version of the resource."""
+
+
+@attrs.frozen
+class Verdict:
+    """What became of a piece whose last block was written.
+
+    `suspects`: the sources that gave at least one block of a piece that failed, or, when `good`, those shown to have given other bytes
+    for this piece in an earlier attempt that failed.
+    """
+
+    piece: int
+    good: bool
+    suspects: frozenset[str]
+
+
+class IPieceStore(Interface):
+    """The bytes of one resource: written by a download, read by uploads, at the same time.
+
+    Positions are those of `p2sp.resource.layout.Layout`. All hashing and disk work is done off the reactor's thread, in one pool per
+    process; methods are called on the reactor's thread.
+    """
+
+    content: Content = Attribute("What is kept.")
+    complete: bool = Attribute("Whether every piece is verified.")
+
+    def verified() -> Sequence[bool]:
+        """Per piece, whether it is whole and good. A live view: never copied, never to be changed."""
+
+    def has(piece: int) -> bool:
+        """Whether that piece may be read."""
+
+    def write(position: int, data: Sequence[bytes], source: str) -> "Deferred[list[Verdict]]":
+        """Take whole blocks from a block's boundary on; only the last block of a file may be short.
+
+        `data` is a run of buffers, not joined by the caller; it must not leave a piece. `source` names who gave them.
+        A block already written in this attempt at its piece, or of a piece that is verified, is dropped. Fires with the verdicts of
+        pieces that this write filled: a good piece is verified, on disk and readable when it fires; a bad one is free again.
+        Fails with NoSpace or StorageError; then nothing of this write counts.
+        """
+
+    def read(position: int, length: int) -> "Deferred[bytes]":
+        """Bytes of verified pieces of one file. Fails with StorageError for anything else."""
+
+    def on_verified(callback: Callable[[int], None]) -> Callable[[], None]:
+        """Call back with each piece that becomes verified from now on; the answer stops it."""
+
+    def forget(piece: int) -> None:
+        """Let a verified piece go (a cache that evicts, a source that turned out wrong)."""
+
+    def digest(algorithm: str) -> "Deferred[bytes]":
+        """Digest of the whole file of a complete single-file store, by a hashlib name."""
+
+    def finish() -> "Deferred[str]":
+        """Make the complete resource visible under its own name, durably; fires with its path.
+
+        The store stays readable. Fails with AlreadyExists when something took the name meanwhile.
+        """
+
+    def close() -> "Deferred[None]":
+        """Write the journal, release files and the lock. What is verified can be taken up again."""
+
+
+@attrs.define
+class Validators:
+    """What a resource server said of its version, kept with the journal of content that has no hashes (RFC 9110, 8.8)."""
+
+    url: str = ""
+    etag: str = ""
+    last_modified: str = ""
