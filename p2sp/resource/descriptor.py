@@ -44,8 +44,8 @@ def check_name(name: str) -> str:
 class Descriptor:
     """A resource, described: its info dict to the byte, and what can be read off it.
 
-    `layers` holds the piece layer of every file longer than a piece, by root; it may be incomplete when the info dict came alone
-    from a peer (BEP 9).
+    `layers` holds the piece layer of every file longer than a piece, by root; it may be incomplete when the info dict
+    came alone from a peer (BEP 9).
     """
 
     info: bytes
@@ -83,9 +83,7 @@ class Descriptor:
     def missing_layers(self) -> list[FileEntry]:
         """Files whose pieces cannot be checked yet because their piece layer is unknown."""
         return [
-            entry
-            for entry in self.files
-            if entry.length > self.piece_length and entry.pieces_root not in self.layers
+            entry for entry in self.files if entry.length > self.piece_length and entry.pieces_root not in self.layers
         ]
 
     def magnet(self, trackers: Sequence[str] = (), mirrors: Sequence[str] = ()) -> Magnet:
@@ -139,8 +137,8 @@ def make_descriptor(
 ) -> Descriptor:
     """The canonical descriptor: nothing in the info dict but what the content determines, and the name.
 
-    `files` are entries with their piece layers (empty for a file no longer than a piece). A single file has the path `(name,)`. Raises
-    DescriptorError for unsafe or clashing names.
+    `files` are entries with their piece layers (empty for a file no longer than a piece). A single file has the path
+    `(name,)`. Raises DescriptorError for unsafe or clashing names.
     """
     if piece_length is None:
         piece_length = piece_length_for(sum(entry.length for entry, _ in files))
@@ -285,7 +283,5 @@ def _urls(value: object) -> tuple[str, ...]:
 
 def _trackers(top: Mapping[bytes, Any]) -> tuple[str, ...]:
     tiers = top.get(b"announce-list")
-    flat = (
-        [url for tier in tiers if isinstance(tier, list) for url in tier] if isinstance(tiers, list) else []
-    )
+    flat = [url for tier in tiers if isinstance(tier, list) for url in tier] if isinstance(tiers, list) else []
     return tuple(dict.fromkeys(_urls([top.get(b"announce"), *flat])))

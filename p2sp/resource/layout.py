@@ -1,8 +1,8 @@
 """Where does a byte of a resource lie: in which piece, in which file, at which place?
 
-A resource is one row of bytes in which every file begins at a piece's boundary (BEP 52: pieces never cross files). Offsets in that row
-are *positions*. For a single file a position is simply the offset in the file; in a tree the last piece of each file is short and the
-positions behind it, up to the next piece, belong to nobody.
+A resource is one row of bytes in which every file begins at a piece's boundary (BEP 52: pieces never cross files).
+Offsets in that row are *positions*. For a single file a position is simply the offset in the file; in a tree the last
+piece of each file is short and the positions behind it, up to the next piece, belong to nobody.
 """
 
 from bisect import bisect_right

@@ -99,9 +99,7 @@ class FileHasher:
         self.length += len(data)
         self._leaves += leaf_hashes(data)
         while len(self._leaves) > self._blocks_per_piece:
-            self._pieces.append(
-                root_of(self._leaves[: self._blocks_per_piece], piece_height(self._piece_length))
-            )
+            self._pieces.append(root_of(self._leaves[: self._blocks_per_piece], piece_height(self._piece_length)))
             del self._leaves[: self._blocks_per_piece]
 
     def finish(self) -> tuple[bytes | None, tuple[bytes, ...]]:
@@ -116,8 +114,8 @@ class FileHasher:
 def proof_for(nodes: Sequence[bytes], level: int, index: int, count: int, height: int) -> list[bytes]:
     """Uncle hashes from the parent of `nodes[index:index + count]` up to the root (BEP 52, hash request).
 
-    `nodes` is a whole layer at `level`; `count` a power of two that divides `index`; `height` the levels from that layer
-    to the root.
+    `nodes` is a whole layer at `level`; `count` a power of two that divides `index`; `height` the levels from that
+    layer to the root.
     """
     layer = list(nodes)
     at = index

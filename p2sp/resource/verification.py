@@ -63,8 +63,8 @@ class Unverified:
 class Content:
     """What a store keeps: names, places and the way to judge them.
 
-    `key` is the resource id in hex where there is a descriptor, else any text that names the download (its first URL); it ties a
-    journal to its resource. `paths` are relative to `name` in a tree, and empty tuples for a lone file.
+    `key` is the resource id in hex where there is a descriptor, else any text that names the download (its first URL);
+    it ties a journal to its resource. `paths` are relative to `name` in a tree, and empty tuples for a lone file.
     """
 
     key: str

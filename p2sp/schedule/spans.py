@@ -16,7 +16,10 @@ class Kind(StrEnum):
 
 @attrs.frozen(eq=False)
 class Span:
-    """A half-open run of positions given to one source to fetch. Compared by identity: two fetches of one run are two spans."""
+    """A half-open run of positions given to one source to fetch.
+
+    Compared by identity: two fetches of one run are two spans.
+    """
 
     start: int
     stop: int

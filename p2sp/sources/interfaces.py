@@ -45,7 +45,7 @@ class ISpanSink(Interface):
     """Where the bytes of one fetch go."""
 
     def received(position: int, data: bytes) -> None:
-        """Bytes at a position of the resource; in order for HTTP, block by block in any order within the span for peers."""
+        """Bytes at a position of the resource: in order from HTTP, block by block in any order in the span from peers."""
 
     def register_producer(producer: IPushProducer) -> None:
         """The push producer to pause while the disk is behind. At most one at a time."""
@@ -57,14 +57,14 @@ class ISpanSink(Interface):
 class ISource(Interface):
     """Something that delivers bytes of one resource: an HTTP server, a peer, a super node.
 
-    A source never retries by itself and never judges bytes: it delivers what was asked from where it was asked, or fails.
+    A source never retries by itself and never judges bytes: it delivers what was asked for, from where it was asked
+    for, or fails.
     """
 
     kind: Kind = Attribute("Which of the three kinds.")
     label: str = Attribute("Stable name for logs, summaries and blame: a URL, or kind and address.")
-    slots: int = Attribute(
-        "Spans it takes at the same time at the most; 0 while it can serve nothing (choked)."
-    )
+    closed: bool = Attribute("Whether it is gone for good.")
+    slots: int = Attribute("Spans it takes at the same time at the most; 0 while it can serve nothing (choked).")
 
     def has(piece: int) -> bool:
         """Whether it can deliver that piece now."""
@@ -72,21 +72,18 @@ class ISource(Interface):
     def fetch(span: Span, sink: "ISpanSink") -> "Deferred[None]":
         """Deliver a span; fires when all of it (as shortened meanwhile) was given to the sink.
 
-        Cancelling aborts promptly: nothing reaches the sink afterwards; what was delivered before counts. Fails with SourceError.
+        Cancelling aborts promptly: nothing reaches the sink afterwards; what was delivered before counts. Fails with
+        SourceError.
         """
 
     def shorten(span: Span, stop: int) -> None:
-        """End the running fetch of `span` at `stop` (a block's boundary inside it); its Deferred fires as if all had been asked.
+        """End the running fetch of `span` at `stop`, a block's boundary inside it; its Deferred then fires as usual.
 
         At or before what was already delivered, the fetch ends at once.
         """
 
     def watch(changed: Callable[[], None]) -> Callable[[], None]:
-        """Call back when pieces, slots or life of the source change; the answer stops it. After `close` or loss, once."""
-
-    @property
-    def closed() -> bool:
-        """Whether it is gone for good."""
+        """Call back when pieces, slots or life of the source change; the answer stops it. Once more after its end."""
 
     def close() -> None:
         """Abort every fetch and let the source go."""
@@ -111,7 +108,7 @@ class ISourceFinder(Interface):
     """
 
     def start(found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
-        """Begin; call `found` for every node, again when it is named again, and `news` with sentences fit for a user."""
+        """Begin; call `found` for every node, each time it is named, and `news` with sentences fit for a user."""
 
     def stop() -> "Deferred[None]":
         """Say goodbye where that is due, bounded in time."""

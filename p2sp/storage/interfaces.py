@@ -33,8 +33,8 @@ class Changed(StorageError):
 class Verdict:
     """What became of a piece whose last block was written.
 
-    `suspects`: the sources that gave at least one block of a piece that failed, or, when `good`, those shown to have given other bytes
-    for this piece in an earlier attempt that failed.
+    `suspects`: the sources that gave at least one block of a piece that failed, or, when `good`, those shown to have
+    given other bytes for this piece in an earlier attempt that failed.
     """
 
     piece: int
@@ -45,8 +45,8 @@ class Verdict:
 class IPieceStore(Interface):
     """The bytes of one resource: written by a download, read by uploads, at the same time.
 
-    Positions are those of `p2sp.resource.layout.Layout`. All hashing and disk work is done off the reactor's thread, in one pool per
-    process; methods are called on the reactor's thread.
+    Positions are those of `p2sp.resource.layout.Layout`. All hashing and disk work is done off the reactor's thread, in
+    one pool per process; methods are called on the reactor's thread.
     """
 
     content: Content = Attribute("What is kept.")
@@ -62,9 +62,9 @@ class IPieceStore(Interface):
         """Take whole blocks from a block's boundary on; only the last block of a file may be short.
 
         `data` is a run of buffers, not joined by the caller; it must not leave a piece. `source` names who gave them.
-        A block already written in this attempt at its piece, or of a piece that is verified, is dropped. Fires with the verdicts of
-        pieces that this write filled: a good piece is verified, on disk and readable when it fires; a bad one is free again.
-        Fails with NoSpace or StorageError; then nothing of this write counts.
+        A block already written in this attempt at its piece, or of a piece that is verified, is dropped. Fires with the
+        verdicts of pieces that this write filled: a good piece is verified, on disk and readable when it fires; a bad
+        one is free again. Fails with NoSpace or StorageError; then nothing of this write counts.
         """
 
     def read(position: int, length: int) -> "Deferred[bytes]":
@@ -91,7 +91,7 @@ class IPieceStore(Interface):
 
 @attrs.define
 class Validators:
-    """What a resource server said of its version, kept with the journal of content that has no hashes (RFC 9110, 8.8)."""
+    """What a resource server said of its version, kept in the journal of content without hashes (RFC 9110, 8.8)."""
 
     url: str = ""
     etag: str = ""
