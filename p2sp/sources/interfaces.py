@@ -45,7 +45,10 @@ class ISpanSink(Interface):
     """Where the bytes of one fetch go."""
 
     def received(position: int, data: bytes) -> None:
-        """Bytes at a position of the resource: in order from HTTP, block by block in any order in the span from peers."""
+        """Bytes at a position of the resource:
+
+        in order from HTTP, by blocks in any order within the span from peers.
+        """
 
     def register_producer(producer: IPushProducer) -> None:
         """The push producer to pause while the disk is behind. At most one at a time."""

@@ -1,0 +1,57 @@
+"""What do publishers, clients and the index say to each other?"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Url = Annotated[str, Meta(max_length=2048, pattern="^https?://")]
+Size = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class PublishRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """A descriptor with the servers that carry it; publishing again adds mirrors.
+
+    `torrent` is the metainfo file (base64 in JSON), complete with piece layers. `sha256` is the digest of a lone file
+    as the publisher states it.
+    """
+
+    torrent: Annotated[bytes, Meta(max_length=32 * 1024 * 1024)]
+    mirrors: Annotated[list[Url], Meta(max_length=100)] = []
+    sha256: Hex64 | None = None
+
+
+class PublishAnswer(Struct, frozen=True):
+    """How the resource is called from now on."""
+
+    id: ResourceId
+    magnet: str
+
+
+class FileView(Struct, frozen=True):
+    """One file of a resource."""
+
+    path: str
+    length: Size
+    root: Hex64 | None = None
+
+
+class ResourceView(Struct, frozen=True):
+    """What the index knows of a resource."""
+
+    id: ResourceId
+    name: str
+    length: Size
+    piece_length: Size
+    files: list[FileView]
+    mirrors: list[str]
+    magnet: str
+    sha256: Hex64 | None = None
+    published: float = 0.0
+
+
+class LookupAnswer(Struct, frozen=True):
+    """Resources that match; empty when none does."""
+
+    resources: list[ResourceView]

@@ -1,0 +1,110 @@
+"""What do nodes and trackers say to each other?"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+NodeId = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+SessionId = Annotated[str, Meta(pattern="^[0-9a-f]{16,64}$")]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Text = Annotated[str, Meta(max_length=512)]
+
+
+class Event(StrEnum):
+    """Why a node announces (BEP 3)."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+
+
+class Scope(StrEnum):
+    """What part of the network a tracker serves."""
+
+    GLOBAL = "global"
+    LOCAL = "local"
+
+
+class Counters(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes since the session began; they only grow. Down by kind of source, peers by whether they are in our ISP."""
+
+    server: Count = 0
+    supernode: Count = 0
+    peer_local: Count = 0
+    peer_remote: Count = 0
+    up: Count = 0
+
+
+class AnnounceRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """One node's state in one swarm, and the account of its session so far.
+
+    `session` names the account: made anew by the node for each download. `port` is where its wire listens, 0 for
+    nowhere. `left` and `length` are bytes; `length` is 0 while the descriptor is unknown. `rate` is the download rate
+    in bytes a second. `home` says that this tracker is the one to forward the counters; a node names exactly one.
+    `wanted` is how many nodes it can use.
+    """
+
+    resource: ResourceId
+    session: SessionId
+    event: Event
+    port: Port
+    length: Count
+    left: Count
+    counters: Counters
+    rate: Count = 0
+    stalled_ms: Count = 0
+    home: bool = True
+    wanted: Annotated[int, Meta(ge=0, le=200)] = 50
+
+
+class Node(Struct, frozen=True):
+    """A node to connect to: the address it was seen at, the port it named, the key it proved."""
+
+    node_id: NodeId
+    host: Text
+    port: Port
+    supernode: bool = False
+    local: bool = False
+    have: Share = 0.0
+
+
+class TrackerRef(Struct, frozen=True):
+    """A tracker to use besides the one that answers."""
+
+    url: Text
+    scope: Scope
+
+
+class AnnounceAnswer(Struct, frozen=True):
+    """Whom to connect to, and when to come back.
+
+    `epoch` changes when the tracker lost its memory. `address` and `isp` are how the tracker sees the node (None:
+    unknown ISP, never local to anything). `seeds` and `leeches` count the swarm as far as this tracker knows it.
+    """
+
+    interval: Annotated[float, Meta(gt=0, le=86400)]
+    epoch: Text
+    address: Text
+    isp: Text | None = None
+    nodes: Annotated[list[Node], Meta(max_length=200)] = []
+    trackers: Annotated[list[TrackerRef], Meta(max_length=16)] = []
+    seeds: Count = 0
+    leeches: Count = 0
+
+
+class Registration(Struct, frozen=True, forbid_unknown_fields=True):
+    """A local tracker says to the global one that it serves these ISPs."""
+
+    url: Text
+    isps: Annotated[list[Text], Meta(min_length=1, max_length=1000)]
+
+
+class RegistrationAnswer(Struct, frozen=True):
+    """When to register again."""
+
+    interval: Annotated[float, Meta(gt=0, le=86400)]
