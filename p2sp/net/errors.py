@@ -1,0 +1,74 @@
+"""What can go wrong when this node talks to another, in words a user can act on?"""
+
+
+class NetError(Exception):
+    """Something between this node and another went wrong; `str()` is a sentence for a user."""
+
+
+class Unreachable(NetError):
+    """Nobody answered there in time: no connection, a broken one, or silence."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} cannot be reached: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class Refused(NetError):
+    """The other side answered, and the answer is no.
+
+    `status` is the HTTP status, `code` the machine-readable word of the error body ("" when there was none).
+    """
+
+    def __init__(self, url: str, status: int, code: str, message: str) -> None:
+        super().__init__(f"{url} refused ({status}{' ' + code if code else ''}): {message}")
+        self.url = url
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class BadAnswer(NetError):
+    """The other side answered with something that is too large or not what was agreed."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} gave an answer that cannot be used: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class IdentityMismatch(NetError):
+    """The node at the other end does not hold the key it was expected to hold."""
+
+    def __init__(self, expected: str, found: str | None) -> None:
+        shown = f"it is {found}" if found else "it shows no certificate"
+        super().__init__(f"the node is not {expected}: {shown}")
+        self.expected = expected
+        self.found = found
+
+
+class BadIdentity(NetError):
+    """A key or certificate file is missing, unreadable or does not fit together."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} is not a usable identity: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class CannotListen(NetError):
+    """An address cannot be listened on, for example because its port is taken."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"cannot listen on {address}: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class ForbiddenTarget(NetError):
+    """A URL named by somebody else points into a network this daemon must not reach into."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(f"{host} must not be fetched from: {reason}")
+        self.host = host
+        self.reason = reason

@@ -1,0 +1,65 @@
+"""Where does a service listen, and why can it not?"""
+
+from ipaddress import ip_address
+from typing import Any, cast
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTCP,
+    IReactorTime,
+)
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from p2sp.net.errors import CannotListen
+
+BACKLOG = 512
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Read an address such as `127.0.0.1:9001`, `[::1]:9001` or `*:9001` (all IPv4 addresses).
+
+    Raises ValueError saying what is wrong with it.
+    """
+    host, colon, port_text = text.strip().rpartition(":")
+    if not colon or not port_text.isascii() or not port_text.isdigit():
+        raise ValueError(f"{text!r} is not an address and port such as 127.0.0.1:9001 or [::1]:9001")
+    port = int(port_text)
+    if port > 65535:
+        raise ValueError(f"{text!r} has a port beyond 65535")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = {"*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host[1:-1] if bracketed else host)  # noqa: S104 - an operator's explicit wish
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        raise ValueError(f"{text!r} must name an IP address of this machine, not {host!r}") from None
+    if (version == 6) != bracketed:
+        raise ValueError(f"{text!r}: an IPv6 address stands in brackets and no other does")
+    return host, port
+
+
+def listen_tcp(reactor: IReactorTCP, address: str, factory: IProtocolFactory) -> IListeningPort:
+    """Listen in clear text at `address`; raises CannotListen naming the address and the reason."""
+    try:
+        host, port = parse_listen(address)
+    except ValueError as error:
+        raise CannotListen(address, str(error)) from error
+    try:
+        return reactor.listenTCP(port, cast(Any, factory), backlog=BACKLOG, interface=host)
+    except CannotListenError as error:
+        cause = error.socketError
+        reason = getattr(cause, "strerror", None) or str(cause)
+        raise CannotListen(address, reason) from error
+
+
+def listen_tls(
+    reactor: IReactorTCP,
+    address: str,
+    factory: IProtocolFactory,
+    context: IOpenSSLServerConnectionCreator,
+) -> IListeningPort:
+    """Listen with TLS at `address`, at once; raises CannotListen naming the address and the reason."""
+    wrapped = TLSMemoryBIOFactory(context, False, factory, IReactorTime(reactor))
+    return listen_tcp(reactor, address, wrapped)

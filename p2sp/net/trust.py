@@ -1,0 +1,211 @@
+"""Who is at the other end of a TLS connection, and what may they do?"""
+
+import hmac
+import weakref
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from p2sp.net.authority import roles_in
+from p2sp.net.errors import BadIdentity, IdentityMismatch
+from p2sp.net.identity import LARGEST_FILE, Identity, node_id_of
+
+OLDEST_VERSION: Final = TLSVersion.TLSv1_3
+
+
+@attrs.frozen
+class Caller:
+    """Who is on the other side: the key it proved to hold, and the roles our authority gave that key."""
+
+    node_id: str
+    roles: frozenset[str] = frozenset()
+
+
+@attrs.frozen
+class Trust:
+    """Whose word about roles this node takes: the certificates of the network's authorities."""
+
+    authorities: tuple[x509.Certificate, ...]
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> "Trust":
+        """The authorities in a PEM bundle; raises ValueError when there is none or one is garbled."""
+        return cls(tuple(x509.load_pem_x509_certificates(pem)))
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Trust":
+        """The authorities in a PEM file; raises BadIdentity naming the file when it cannot be used."""
+        try:
+            with path.open("rb") as file:
+                return cls.from_pem(file.read(LARGEST_FILE))
+        except OSError as error:
+            raise BadIdentity(str(path), error.strerror or str(error)) from error
+        except ValueError as error:
+            raise BadIdentity(str(path), f"it holds no authority's certificate in PEM ({error})") from error
+
+    def caller(self, certificate: x509.Certificate, now: datetime) -> Caller:
+        """Name the holder of `certificate`, whose key the handshake has proven.
+
+        Roles count only when one of our authorities signed this very certificate and `now` (aware) is within
+        the validity of both; anybody else is a node without roles.
+        """
+        known = any(_in_force(authority, now) and _issued(authority, certificate) for authority in self.authorities)
+        roles = roles_in(certificate) if known and _in_force(certificate, now) else frozenset()
+        return Caller(node_id_of(certificate), roles)
+
+
+def _in_force(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
+
+def _issued(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _own_options(identity: Identity | None) -> dict[str, Any]:
+    if identity is None:
+        return {}
+    return {"privateKey": identity.private_key, "certificate": identity.certificate}
+
+
+def _accept_any(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, good: int) -> bool:
+    return True
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@attrs.frozen
+class _ServerContext:
+    options: CertificateOptions
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection = self.options.serverConnectionForTLS(tlsProtocol)
+        # Asks for a certificate and takes any: the handshake proves the key, Trust judges the roles.
+        connection.set_verify(SSL.VERIFY_PEER, _accept_any)
+        return connection
+
+
+def server_context(identity: Identity, *, alpn: Sequence[bytes] = ()) -> IOpenSSLServerConnectionCreator:
+    """TLS for a listener: TLS 1.3, asks for a client certificate, accepts any and also none.
+
+    What a certificate proves at this point is possession of its key; see `Trust.caller` for roles.
+    """
+    options = CertificateOptions(
+        raiseMinimumTo=OLDEST_VERSION, acceptableProtocols=list(alpn) or None, **_own_options(identity)
+    )
+    options.getContext()
+    return _ServerContext(options)
+
+
+@implementer(IPolicyForHTTPS)
+@attrs.frozen
+class _ClientPolicy:
+    root: Any
+    options: dict[str, Any]
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
+        creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+            hostname.decode("ascii").strip("[]"),
+            trustRoot=self.root,
+            extraCertificateOptions=dict(self.options),
+        )
+        return creator
+
+
+def client_policy(identity: Identity | None, trust: Trust | None, *, minimum: Any = OLDEST_VERSION) -> IPolicyForHTTPS:
+    """How an HTTPS client verifies servers and shows itself.
+
+    The server's name or address must be in a certificate of one of `trust`'s authorities, or of the platform's
+    when `trust` is None. `identity` is shown to servers that ask. `minimum` is the oldest TLS version: our own
+    services all speak 1.3, but a stranger's mirror may need `TLSVersion.TLSv1_2`.
+    """
+    if trust is None:
+        root = platformTrust()
+    else:
+        root = trustRootFromCertificates(
+            [Certificate.loadPEM(each.public_bytes(Encoding.PEM)) for each in trust.authorities]
+        )
+    return _ClientPolicy(root, {"raiseMinimumTo": minimum, **_own_options(identity)})
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@attrs.frozen
+class _PinnedContext:
+    options: CertificateOptions
+    node_id: str
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection = self.options.clientConnectionForTLS(tlsProtocol)
+        protocol = weakref.ref(tlsProtocol)
+
+        def verify(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, good: int) -> bool:
+            if depth != 0:
+                return True
+            found = node_id_of(certificate.to_cryptography())
+            if hmac.compare_digest(found, self.node_id):
+                return True
+            if (tls := protocol()) is not None:
+                tls.failVerification(Failure(IdentityMismatch(self.node_id, found)))
+            return False
+
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        return connection
+
+
+def pinned_client_context(
+    identity: Identity, node_id: str, *, alpn: Sequence[bytes] = ()
+) -> IOpenSSLClientConnectionCreator:
+    """TLS for a dialler that knows whom it wants: no authority, only the key with this node id will do.
+
+    With any other key the handshake fails before a byte of ours is sent, and the protocol's `connectionLost`
+    gets IdentityMismatch as its reason.
+    """
+    options = CertificateOptions(
+        raiseMinimumTo=OLDEST_VERSION, acceptableProtocols=list(alpn) or None, **_own_options(identity)
+    )
+    return _PinnedContext(options, node_id.lower())
+
+
+def peer_certificate(transport: object) -> x509.Certificate | None:
+    """The certificate the other end of this transport has shown; None without TLS, or when it showed none."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle is not None else None
+    if not isinstance(handle, SSL.Connection):
+        return None
+    return handle.get_peer_certificate(as_cryptography=True)
+
+
+def peer_node_id(transport: object) -> str | None:
+    """The node id proven by the other end of this transport, or None."""
+    certificate = peer_certificate(transport)
+    return None if certificate is None else node_id_of(certificate)
+
+
+def verify_peer(transport: object, node_id: str) -> None:
+    """Make sure, once the handshake is complete, that the other end is `node_id`; raises IdentityMismatch."""
+    found = peer_node_id(transport)
+    if found is None or not hmac.compare_digest(found, node_id.lower()):
+        raise IdentityMismatch(node_id, found)

@@ -1,0 +1,210 @@
+"""How does a role start whole or not at all, and stop in good order?"""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, runtime_checkable
+
+import attrs
+from twisted.application import service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTCP,
+    IReactorTime,
+)
+from twisted.logger import Logger
+
+from p2sp.net.errors import NetError
+from p2sp.net.listen import listen_tcp, listen_tls
+from p2sp.ops.config import ConfigError
+from p2sp.ops.loops import Periodic
+
+STEP_DEADLINE: Final = 10.0
+
+
+@runtime_checkable
+class Drainable(Protocol):
+    """A factory that can end its connections: those at work first get until `deadline` seconds have passed."""
+
+    def drain(self, deadline: float) -> Deferred[None]: ...
+
+
+@attrs.frozen
+class _Listener:
+    address: str
+    factory: IProtocolFactory
+    context: IOpenSSLServerConnectionCreator | None
+
+
+@attrs.frozen
+class _Step:
+    name: str
+    fn: Callable[[], Awaitable[object] | Deferred[object] | object]
+    deadline: float
+
+
+class RoleService(service.Service):
+    """One role as twistd runs it: what it opens, listens on, repeats, and undoes when it stops.
+
+    Start: `on_start` steps in order, then the listeners, then the periodic jobs. What cannot start ends the
+    process with one line. Stop: listeners close and their connections drain, periodic jobs end, then the
+    `on_stop` steps run one after another, last registered first, each within its deadline.
+    """
+
+    log = Logger()
+
+    def __init__(self, role: str, reactor: IReactorTime, *, rng: random.Random | None = None) -> None:
+        self.role = role
+        self.reactor = reactor
+        self.ports: list[IListeningPort] = []
+        self.jobs: list[Periodic] = []
+        self._rng = rng or random.Random()
+        self._listeners: list[_Listener] = []
+        self._start_steps: list[tuple[str, Callable[[], object]]] = []
+        self._stop_steps: list[_Step] = []
+        self._opened = False
+
+    def listen(
+        self,
+        address: str,
+        factory: IProtocolFactory,
+        context: IOpenSSLServerConnectionCreator | None,
+    ) -> None:
+        """Serve `factory` at `address` from the start on, over TLS, or in clear text when `context` is None."""
+        self._listeners.append(_Listener(address, factory, context))
+
+    def every(
+        self,
+        interval: float,
+        fn: Callable[[], Awaitable[object] | object],
+        name: str,
+        *,
+        jitter: float = 0.1,
+        rng: random.Random | None = None,
+        at_once: bool = False,
+    ) -> Periodic:
+        """Do `fn` every `interval` seconds while the role runs; see `Periodic`."""
+        job = Periodic(self.reactor, interval, fn, name, jitter=jitter, rng=rng or self._rng, at_once=at_once)
+        self.jobs.append(job)
+        if self.running:
+            job.start()
+        return job
+
+    def on_start(self, name: str, fn: Callable[[], object]) -> None:
+        """Do `fn`, which is synchronous, before listening: open a database, read a file.
+
+        It runs after twistd has forked, which threads and database connections do not survive.
+        """
+        self._start_steps.append((name, fn))
+
+    def on_stop(
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[object] | Deferred[object] | object],
+        *,
+        deadline: float = STEP_DEADLINE,
+    ) -> None:
+        """Do `fn` when the role stops, for at most `deadline` seconds; what is registered last is done first."""
+        self._stop_steps.append(_Step(name, fn, deadline))
+
+    def privilegedStartService(self) -> None:
+        """Open and listen, with the rights twistd was started with; SystemExit with one line if that fails."""
+        super().privilegedStartService()
+        self._open()
+
+    def startService(self) -> None:
+        """Begin to work; opens first when nobody called `privilegedStartService`."""
+        self._open()
+        super().startService()
+        for job in self.jobs:
+            job.start()
+
+    def _open(self) -> None:
+        if self._opened:
+            return
+        self._opened = True
+        try:
+            for _, fn in self._start_steps:
+                fn()
+            for each in self._listeners:
+                self._listen(each)
+        except (NetError, ConfigError, OSError) as error:
+            message = f"p2sp-{self.role}: {error}"
+            self.log.critical("{message}", message=message)
+            raise SystemExit(message) from error
+
+    def _listen(self, wanted: _Listener) -> None:
+        reactor = IReactorTCP(self.reactor)
+        if wanted.context is None:
+            port = listen_tcp(reactor, wanted.address, wanted.factory)
+        else:
+            port = listen_tls(reactor, wanted.address, wanted.factory, wanted.context)
+        self.ports.append(port)
+        host = port.getHost()
+        assert isinstance(host, IPv4Address | IPv6Address)
+        self.log.info(
+            "{role} listening on {scheme}://{host}:{port}",
+            role=self.role,
+            scheme="http" if wanted.context is None else "https",
+            host=f"[{host.host}]" if ":" in host.host else host.host,
+            port=host.port,
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; the Deferred fires when every step has ended or used up its time."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._drain())
+
+    async def _drain(self) -> None:
+        ports, self.ports = self.ports, []
+        await self._step(_Step("closing listeners", lambda: _close(ports), STEP_DEADLINE))
+        factories = [each.factory for each in self._listeners if isinstance(each.factory, Drainable)]
+        await self._step(_Step("draining connections", lambda: _drain_all(factories), STEP_DEADLINE))
+        await self._step(_Step("ending periodic jobs", lambda: _end(self.jobs), STEP_DEADLINE))
+        for step in reversed(self._stop_steps):
+            await self._step(step)
+        self._opened = False
+        self.log.info("{role} has stopped", role=self.role)
+
+    async def _step(self, step: _Step) -> None:
+        self.log.debug("{role} stops: {step}", role=self.role, step=step.name)
+        running = maybeDeferred(_as_deferred, step.fn)
+        running.addTimeout(step.deadline, self.reactor)
+        try:
+            await running
+        except DeadlineError:
+            self.log.warn(
+                "{role}: {step} was cut off after {deadline} s",
+                role=self.role,
+                step=step.name,
+                deadline=step.deadline,
+            )
+        except Exception:  # noqa: BLE001 - one broken step must not keep the others from running
+            self.log.failure("{role}: {step} failed", role=self.role, step=step.name)
+
+
+def _as_deferred(fn: Callable[[], Awaitable[object] | Deferred[object] | object]) -> object:
+    result = fn()
+    if isinstance(result, Awaitable) and not isinstance(result, Deferred):
+        return Deferred.fromCoroutine(_await(result))
+    return result
+
+
+async def _await(awaitable: Awaitable[object]) -> object:
+    return await awaitable
+
+
+def _close(ports: list[IListeningPort]) -> Deferred[list[object]]:
+    return gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+
+
+def _drain_all(factories: Sequence[Drainable]) -> Deferred[list[None]]:
+    return gatherResults([each.drain(STEP_DEADLINE * 0.8) for each in factories], consumeErrors=True)
+
+
+def _end(jobs: list[Periodic]) -> Deferred[list[None]]:
+    return gatherResults([job.stop() for job in jobs], consumeErrors=True)

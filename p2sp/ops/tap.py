@@ -1,0 +1,80 @@
+"""How does a role take its configuration from `twistd`'s command line?"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+from twisted.python import usage
+
+from p2sp.net.errors import NetError
+from p2sp.ops.config import Base, ConfigError, load_config
+
+
+class RoleOptions(usage.Options):
+    """The options every role shares; a role sets `role` and `config_type` and maybe overrides `check`.
+
+    After parsing, `config` holds the configuration and `config_path` where it came from. A configuration that
+    cannot be used ends the process with status 1 and one line, before anything forks.
+    """
+
+    role: ClassVar[str] = ""
+    config_type: ClassVar[type[msgspec.Struct]] = Base
+
+    optParameters: ClassVar[list[list[object]]] = [
+        ["config", "c", None, "The role's configuration, a TOML file."],
+    ]
+    optFlags: ClassVar[list[list[object]]] = [
+        ["check-config", None, "Say whether the configuration is good, and stop."],
+    ]
+
+    config: msgspec.Struct
+    config_path: Path
+
+    @property
+    def name(self) -> str:
+        return f"p2sp-{self.role}"
+
+    @property
+    def longdesc(self) -> str:
+        """What `--help` ends with."""
+        return (
+            f"Runs the {self.role} of a p2sp network. Everything is set in one TOML file; `p2sp site init DIR` "
+            f"writes one for each role. To try it in the foreground: "
+            f"`twistd -n {self.name} --config etc/{self.role}.toml`. To check a file after editing: "
+            f"`twistd -n {self.name} --config FILE --check-config`."
+        )
+
+    def check(self, config: msgspec.Struct, config_path: Path) -> None:
+        """Look deeper than types can: override, and raise ConfigError or ValueError for what does not fit."""
+
+    def postOptions(self) -> None:
+        """Load the configuration; ends the process when it cannot be used or when only a check was wanted."""
+        given = self["config"]
+        if given is None:
+            raise usage.UsageError(f"{self.name} needs --config PATH")
+        self.config_path = Path(given)
+        with clean_exit(self.role):
+            self.config = load_config(self.config_path, self.config_type)
+            try:
+                self.check(self.config, self.config_path)
+            except ValueError as error:
+                raise ConfigError(self.config_path, str(error)) from error
+        if self["check-config"]:
+            print(f"{self.name}: configuration {given} is good")  # noqa: T201 - the answer to the question asked
+            raise SystemExit(0)
+
+
+@contextmanager
+def clean_exit(role: str) -> Iterator[None]:
+    """Turn what an operator can put right into one line and exit status 1 instead of a stack trace.
+
+    Meant around the body of a role's `makeService`.
+    """
+    try:
+        yield
+    except (ConfigError, NetError) as error:
+        raise SystemExit(f"p2sp-{role}: {error}") from error
+    except OSError as error:
+        raise SystemExit(f"p2sp-{role}: {error.filename or ''}: {error.strerror or error}") from error
