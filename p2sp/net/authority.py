@@ -18,12 +18,13 @@ from p2sp.net.files import write_private
 from p2sp.net.identity import CLOCK_SKEW, LIFETIME, Identity, key_to_pem, load_identity
 
 ROLES: Final = frozenset({"index", "tracker", "statistics", "manager", "supernode", "publisher", "peer", "operator"})
-ROLE_URN: Final = "urn:p2sp:role:"
+# With a single colon: service-identity, which Twisted's clients verify names with, stumbles over more.
+ROLE_URI: Final = "p2sp-role:"
 ISSUED_LIFETIME: Final = timedelta(days=365 * 5)
 
 
 def roles_in(certificate: x509.Certificate) -> frozenset[str]:
-    """The roles a certificate names in its URI SANs (`urn:p2sp:role:<role>`), unknown ones left out.
+    """The roles a certificate names in its URI SANs (`p2sp-role:<role>`), unknown ones left out.
 
     It says nothing about who signed the certificate: `Trust.caller` does.
     """
@@ -32,7 +33,7 @@ def roles_in(certificate: x509.Certificate) -> frozenset[str]:
     except (x509.ExtensionNotFound, ValueError):
         return frozenset()
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return ROLES & {uri.removeprefix(ROLE_URN) for uri in uris if uri.startswith(ROLE_URN)}
+    return ROLES & {uri.removeprefix(ROLE_URI) for uri in uris if uri.startswith(ROLE_URI)}
 
 
 def _general_name(host: str) -> x509.GeneralName:
@@ -137,7 +138,7 @@ class Authority:
             .not_valid_after(begin + lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
-                x509.SubjectAlternativeName([*names, x509.UniformResourceIdentifier(ROLE_URN + role)]),
+                x509.SubjectAlternativeName([*names, x509.UniformResourceIdentifier(ROLE_URI + role)]),
                 critical=False,
             )
             .add_extension(

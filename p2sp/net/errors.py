@@ -47,6 +47,15 @@ class IdentityMismatch(NetError):
         self.found = found
 
 
+class UntrustedServer(NetError):
+    """A server's certificate comes from no authority trusted here, or is for another name."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(f"the server at {host} cannot be trusted: {reason}")
+        self.host = host
+        self.reason = reason
+
+
 class BadIdentity(NetError):
     """A key or certificate file is missing, unreadable or does not fit together."""
 
@@ -72,3 +81,7 @@ class ForbiddenTarget(NetError):
         super().__init__(f"{host} must not be fetched from: {reason}")
         self.host = host
         self.reason = reason
+
+
+class Overloaded(NetError):
+    """More work is waiting here than is good; the same call may well succeed a moment later."""

@@ -4,6 +4,7 @@ import hmac
 import weakref
 from collections.abc import Sequence
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
+from service_identity import VerificationError
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -27,7 +30,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from p2sp.net.authority import roles_in
-from p2sp.net.errors import BadIdentity, IdentityMismatch
+from p2sp.net.errors import BadIdentity, IdentityMismatch, UntrustedServer
 from p2sp.net.identity import LARGEST_FILE, Identity, node_id_of
 
 OLDEST_VERSION: Final = TLSVersion.TLSv1_3
@@ -39,6 +42,20 @@ class Caller:
 
     node_id: str
     roles: frozenset[str] = frozenset()
+
+
+@attrs.frozen
+class Examined:
+    """What a certificate says and for how long, once its signature has been judged."""
+
+    node_id: str
+    roles: frozenset[str]
+    begin: datetime
+    end: datetime
+
+    def at(self, now: datetime) -> Caller:
+        """Whom the certificate shows at `now` (aware)."""
+        return Caller(self.node_id, self.roles if self.begin <= now <= self.end else frozenset())
 
 
 @attrs.frozen
@@ -63,19 +80,25 @@ class Trust:
         except ValueError as error:
             raise BadIdentity(str(path), f"it holds no authority's certificate in PEM ({error})") from error
 
+    def examine(self, certificate: x509.Certificate) -> Examined:
+        """Judge a certificate once for all times: which roles our authorities gave its key, and for how long."""
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        roles: frozenset[str] = frozenset()
+        for authority in self.authorities:
+            if _issued(authority, certificate):
+                begin = max(begin, authority.not_valid_before_utc)
+                end = min(end, authority.not_valid_after_utc)
+                roles = roles_in(certificate)
+                break
+        return Examined(node_id_of(certificate), roles, begin, end)
+
     def caller(self, certificate: x509.Certificate, now: datetime) -> Caller:
         """Name the holder of `certificate`, whose key the handshake has proven.
 
         Roles count only when one of our authorities signed this very certificate and `now` (aware) is within
         the validity of both; anybody else is a node without roles.
         """
-        known = any(_in_force(authority, now) and _issued(authority, certificate) for authority in self.authorities)
-        roles = roles_in(certificate) if known and _in_force(certificate, now) else frozenset()
-        return Caller(node_id_of(certificate), roles)
-
-
-def _in_force(certificate: x509.Certificate, now: datetime) -> bool:
-    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+        return self.examine(certificate).at(now)
 
 
 def _issued(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
@@ -127,12 +150,58 @@ class _ClientPolicy:
     options: dict[str, Any]
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
-        creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
-            hostname.decode("ascii").strip("[]"),
-            trustRoot=self.root,
-            extraCertificateOptions=dict(self.options),
-        )
-        return creator
+        host = hostname.decode("ascii").strip("[]")
+        creator = optionsForClientTLS(host, trustRoot=self.root, extraCertificateOptions=dict(self.options))
+        return _StrictCreator(creator, host)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@attrs.frozen
+class _StrictCreator:
+    """Twisted's client connections with a verification that fails closed.
+
+    Twisted's own lets a certificate pass whose names service-identity cannot even read.
+    """
+
+    inner: IOpenSSLClientConnectionCreator
+    host: str
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection: SSL.Connection = self.inner.clientConnectionForTLS(tlsProtocol)
+        protocol = weakref.ref(tlsProtocol)
+
+        def verify(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, good: int) -> bool:
+            reason = _why_untrusted(self.host, certificate, error, depth, bool(good))
+            if reason is not None and (tls := protocol()) is not None:
+                tls.failVerification(Failure(UntrustedServer(self.host, reason)))
+            return reason is None
+
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        return connection
+
+
+def _why_untrusted(host: str, certificate: crypto.X509, error: int, depth: int, good: bool) -> str | None:
+    if not good:
+        known = {10: "its certificate has expired", 9: "its certificate is not valid yet"}
+        return known.get(error, f"its certificate comes from no authority known here (X.509 error {error})")
+    if depth != 0:
+        return None
+    check = verify_certificate_ip_address if _is_ip(host) else verify_certificate_hostname
+    try:
+        check(certificate.to_cryptography(), host)
+    except VerificationError:
+        return "its certificate is for another name"
+    except Exception as cause:  # noqa: BLE001 - whatever is wrong with it, it is not good
+        return f"its certificate cannot be read ({cause})"
+    return None
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def client_policy(identity: Identity | None, trust: Trust | None, *, minimum: Any = OLDEST_VERSION) -> IPolicyForHTTPS:

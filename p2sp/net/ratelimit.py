@@ -1,0 +1,56 @@
+"""Has this address asked too often?"""
+
+from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+import attrs
+
+from p2sp.net.throttle import TokenBucket
+
+MOST_CLIENTS: Final = 16_384
+# What one subscriber of an IPv6 provider holds; a limit per address would be no limit.
+IPV6_PREFIX: Final = 64
+
+
+@attrs.frozen
+class RateLimit:
+    """How often one client may call: `rate` a second in the long run, `burst` at once."""
+
+    rate: float
+    burst: float
+
+
+@attrs.define
+class RateTable:
+    """A bucket for each client seen lately; the one unseen for longest is forgotten when the table is full."""
+
+    limit: RateLimit
+    most: int = MOST_CLIENTS
+    _buckets: OrderedDict[str, TokenBucket] = attrs.field(factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def wait(self, address: str, now: float) -> float:
+        """Count a call from `address`: 0.0 when it may go on, else in how many seconds it may be tried again."""
+        client = client_key(address)
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            while len(self._buckets) >= self.most:
+                self._buckets.popitem(last=False)
+            bucket = self._buckets[client] = TokenBucket(self.limit.rate, self.limit.burst)
+        else:
+            self._buckets.move_to_end(client)
+        return bucket.try_take(1, now)
+
+
+def client_key(address: str) -> str:
+    """Whom an address stands for: itself, or for IPv6 its /64."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return f"{int(parsed) >> (128 - IPV6_PREFIX):x}/{IPV6_PREFIX}"
+    return str(parsed)

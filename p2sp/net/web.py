@@ -1,0 +1,224 @@
+"""How does an HTTP listener keep every client within bounds of size and time?"""
+
+from io import BytesIO
+from typing import Any, Final, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.resource import IResource
+
+MOST_CONNECTIONS: Final = 10_000
+# How much of a refused body is read and dropped, so that the client gets to see the refusal.
+DRAINED_BODY: Final = 1024 * 1024
+
+
+class BodyLimits(Protocol):
+    """Something that knows how large a body may be, asked before the first byte of it is read."""
+
+    def body_limit(self, method: bytes, path: bytes) -> int: ...
+
+
+class BoundedRequest(server.Request):
+    """A request whose body is refused with 413 before it is buffered, whether its length is told or not."""
+
+    channel: Any
+    content: Any
+    _left = 0
+    _dropped = 0
+    _refused = False
+    begun = 0.0
+
+    def gotLength(self, length: int | None) -> None:
+        """Decide, with the headers read and the body not, whether the body may come."""
+        site = self.channel.site
+        self.begun = site.reactor.seconds()
+        self.content = BytesIO()
+        # The channel knows these before it tells the request; without them the largest limit applies.
+        method = getattr(self.channel, "_command", b"")
+        path = getattr(self.channel, "_path", b"").split(b"?", 1)[0]
+        self._left = site.limits.body_limit(method, path)
+        if length is not None and length > self._left:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body, or drop it when the body was refused."""
+        if self._refused:
+            self._dropped += len(data)
+            if self._dropped > DRAINED_BODY:
+                self.channel.transport.abortConnection()
+            return
+        self._left -= len(data)
+        if self._left < 0:
+            self._refuse()
+        else:
+            self.content.write(data)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.content = BytesIO()
+        # Else the channel would invite the body.
+        self.requestHeaders.removeHeader(b"Expect")
+        message = "the request's body is larger than this route takes"
+        body = msgspec.json.encode({"error": {"code": "too-large", "message": message}})
+        # The request is not parsed to its end yet, so this cannot go through `write`.
+        self.channel.transport.write(
+            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Go on to the resource, unless the answer has been given."""
+        if self._refused:
+            self.channel.loseConnection()
+            return
+        super().requestReceived(command, path, version)
+
+
+class BoundedChannel(http.HTTPChannel):
+    """An HTTP connection with a deadline for receiving a whole request and for saying goodbye."""
+
+    site: "BoundedSite"
+    transport: Any
+    busy = False
+    _receiving: IDelayedCall | None = None
+    _leaving: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.channels.add(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        # The idle timeout starts again with every byte; a client that drips must not live on that.
+        if self._receiving is None and not self.busy:
+            self._receiving = self.callLater(self.timeOut, self._too_slow)
+        super().dataReceived(data)
+
+    def allContentReceived(self) -> None:
+        self._stop_receiving()
+        self.busy = True
+        super().allContentReceived()
+
+    def requestDone(self, request: http.Request) -> None:
+        self.busy = False
+        super().requestDone(request)
+
+    def loseConnection(self) -> None:
+        super().loseConnection()
+        # A TLS client that never answers the closing alert would hold the connection for ever.
+        if self._leaving is None:
+            self._leaving = self.callLater(self.timeOut, self.abort)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._leaving = None
+        self.transport.abortConnection()
+
+    def finish_up(self) -> None:
+        """End the connection: now when idle, else with the answer under way."""
+        if not self.busy:
+            self.abort()
+            return
+        self.persistent = False
+        for request in self.requests:
+            if not request.startedWriting:
+                request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_receiving()
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+        super().connectionLost(reason)
+        self.site.forget(self)
+
+    def _stop_receiving(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None
+
+    def _too_slow(self) -> None:
+        self._receiving = None
+        self.site.logger.info("{peer} took too long to send a request", peer=self.getPeer())
+        self.transport.abortConnection()
+
+
+class BoundedSite(server.Site):
+    """A web site with limits on bodies, time and connections, which can be drained.
+
+    `timeout` in seconds bounds an idle connection and the receiving of one request.
+    """
+
+    requestFactory = BoundedRequest
+    # HTTP/1.1 alone: the generic channel would also offer what is not bounded here.
+    protocol: Any = BoundedChannel
+    logger = Logger()
+
+    def __init__(
+        self,
+        root: IResource,
+        limits: BodyLimits,
+        reactor: IReactorTime,
+        *,
+        timeout: float,
+        most_connections: int = MOST_CONNECTIONS,
+    ) -> None:
+        super().__init__(root, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False)
+        self.limits = limits
+        self.most_connections = most_connections
+        self.channels: set[BoundedChannel] = set()
+        self._emptied: list[Deferred[None]] = []
+
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"http/1.1"]
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if len(self.channels) >= self.most_connections:
+            self.logger.warn("{addr} is turned away: {n} connections", addr=addr, n=len(self.channels))
+            return None
+        return super().buildProtocol(addr)
+
+    def forget(self, channel: BoundedChannel) -> None:
+        """A connection is gone."""
+        self.channels.discard(channel)
+        if not self.channels:
+            waiting, self._emptied = self._emptied, []
+            for each in waiting:
+                each.callback(None)
+
+    def drain(self, deadline: float) -> Deferred[None]:
+        """End every connection, those at work within `deadline` seconds; fires when all are gone."""
+        for channel in list(self.channels):
+            channel.finish_up()
+        if not self.channels:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._emptied.append(done)
+
+        def cut() -> None:
+            for channel in list(self.channels):
+                channel.abort()
+
+        timer = self.reactor.callLater(deadline, cut)
+
+        def stop_timer(_: None) -> None:
+            if timer.active():
+                timer.cancel()
+
+        return done.addCallback(stop_timer)
+
+    def log(self, request: Any) -> None:
+        """One line for each request, for whoever turns debugging on."""
+        self.logger.debug(
+            "{peer} {method} {path} -> {status} ({size} bytes, {seconds:.3f} s)",
+            peer=request.getClientAddress(),
+            method=request.method,
+            path=request.path,
+            status=request.code,
+            size=request.sentLength,
+            seconds=self.reactor.seconds() - getattr(request, "begun", 0.0),
+        )
