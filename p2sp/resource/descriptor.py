@@ -35,7 +35,11 @@ def check_name(name: str) -> str:
     """`name` if it is safe as one component of a path on any system. Raises DescriptorError."""
     if name in ("", ".", "..") or any(c in "/\\\0" or ord(c) < 32 for c in name):
         raise DescriptorError(f"unsafe file name in descriptor: {name!r}")
-    if len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise DescriptorError(f"file name is not UTF-8: {name[:40]!r}") from error
+    if size > _MAX_NAME:
         raise DescriptorError(f"file name longer than {_MAX_NAME} bytes: {name[:40]!r}...")
     return name
 
@@ -101,11 +105,21 @@ class Descriptor:
 
     def with_layer(self, root: bytes, layer: Sequence[bytes]) -> "Descriptor":
         """This descriptor with one more piece layer. Raises DescriptorError when the layer is not that root's."""
-        entry = next((entry for entry in self.files if entry.pieces_root == root), None)
-        if entry is None:
-            raise DescriptorError(f"piece layer for a root that no file has: {root.hex()}")
-        _check_layer(entry, layer, self.piece_length)
-        return attrs.evolve(self, layers={**self.layers, root: tuple(layer)})
+        return self._with_layers({root: layer})
+
+    def _with_layers(self, layers: Mapping[bytes, Sequence[bytes]]) -> "Descriptor":
+        known = dict(self.layers)
+        wanted = {entry.pieces_root for entry in self.files if entry.length > self.piece_length}
+        for root, layer in layers.items():
+            if root not in wanted:
+                raise DescriptorError(f"piece layer for a root that no file of several pieces has: {root.hex()}")
+            known[root] = tuple(layer)
+        for entry in self.files:
+            # Files may share a root; two lengths that claim the same one must not pass with the layer of either.
+            given = layers.get(entry.pieces_root or b"") if entry.length > self.piece_length else None
+            if given is not None:
+                _check_layer(entry, given, self.piece_length)
+        return attrs.evolve(self, layers=known)
 
     def to_torrent(self, trackers: Sequence[str] = (), mirrors: Sequence[str] = ()) -> bytes:
         """The `.torrent` file: this info dict, the piece layers, trackers (BEP 3, 12) and web seeds (BEP 19)."""
@@ -162,12 +176,11 @@ def make_descriptor(
             b"piece length": piece_length,
         }
     )
-    descriptor = parse_info(info)
+    layers: dict[bytes, Sequence[bytes]] = {}
     for entry, layer in files:
-        if layer:
-            assert entry.pieces_root is not None
-            descriptor = descriptor.with_layer(entry.pieces_root, layer)
-    return descriptor
+        if layer and entry.pieces_root is not None:
+            layers[entry.pieces_root] = layer
+    return parse_info(info)._with_layers(layers)
 
 
 def parse_info(info: bytes) -> Descriptor:

@@ -14,6 +14,9 @@ from p2sp.resource.merkle import BLOCK, blocks_in
 
 MIN_PIECE = 256 * 1024
 MAX_PIECE = 16 * 1024 * 1024
+LARGEST_PIECE = 256 * 1024 * 1024
+"""The longest piece that is read in the descriptors of others: its leaf hashes take half a megabyte."""
+
 MAX_PIECES = 1 << 22
 """Pieces of the largest resource we take: 64 TiB at the largest piece."""
 
@@ -46,12 +49,15 @@ class Block:
 class Layout:
     """Files of the given lengths, in order, cut into pieces of `piece_length` bytes.
 
-    Raises ValueError for a piece length that is no power of two of at least one block, and for too many pieces.
+    Raises ValueError for a piece length that is no power of two between a block and LARGEST_PIECE, and for too many
+    pieces.
     """
 
     def __init__(self, lengths: Sequence[int], piece_length: int) -> None:
         if piece_length < BLOCK or piece_length & (piece_length - 1):
             raise ValueError(f"piece length {piece_length} is no power of two of at least {BLOCK} bytes")
+        if piece_length > LARGEST_PIECE:
+            raise ValueError(f"piece length {piece_length} is more than {LARGEST_PIECE} bytes")
         if any(length < 0 for length in lengths):
             raise ValueError("a file cannot have a negative length")
         self.lengths = tuple(lengths)

@@ -42,7 +42,10 @@ def parse_magnet(text: str) -> Magnet:
     """Read a magnet link with a v2 info-hash (`xt=urn:btmh:1220...`). Raises MagnetError."""
     if len(text) > _MAX_LINK:
         raise MagnetError(f"magnet link longer than {_MAX_LINK} characters")
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise MagnetError(f"not a magnet link: {text[:80]!r}") from error
     if parts.scheme.lower() != "magnet":
         raise MagnetError(f"not a magnet link: {text[:80]!r}")
     try:
