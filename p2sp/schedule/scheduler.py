@@ -144,6 +144,10 @@ class Scheduler:
         if source is not None:
             source.rate.add(stop - start, now)
 
+    def is_missing(self, span: Span) -> bool:
+        """Whether a running fetch has not delivered all that it was to deliver."""
+        return bool(self._fetches[span].missing())
+
     def end(self, span: Span) -> list[Span]:
         """A fetch is over, for whatever reason; what it did not deliver becomes free.
 

@@ -1,0 +1,355 @@
+"""Who does what when, until every piece is verified? Sources, scheduler and store brought together."""
+
+from collections.abc import Callable
+from random import Random
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from p2sp.download.errors import DownloadError
+from p2sp.download.report import ExitCode, Report, SourceAccount
+from p2sp.download.sink import SpanSink
+from p2sp.net.throttle import TokenBucket
+from p2sp.schedule.reputation import Reputation
+from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
+from p2sp.schedule.spans import Kind, Span
+from p2sp.sources.http import NotFound
+from p2sp.sources.interfaces import ISource, SourceChanged, SourceError, SourceRefused, SourceStalled
+from p2sp.storage.interfaces import IPieceStore, NoSpace, StorageError, Verdict
+
+TRIES = 5
+"""Failures in a row, without a block between them, after which a source is dropped."""
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 60.0
+PATIENCE = 60.0
+"""Seconds without any source that a download waits while sources may still be found."""
+
+COST = {Kind.PEER: 0, Kind.SUPERNODE: 1, Kind.SERVER: 2}
+
+
+@attrs.define(eq=False)
+class _Member:
+    """A source that takes part: its account, what it runs, and when it may be asked again."""
+
+    source: ISource
+    account: SourceAccount
+    unwatch: Callable[[], None]
+    fetches: dict[Span, tuple["Deferred[None]", SpanSink]] = attrs.field(factory=dict)
+    strikes: int = 0
+    not_before: float = 0.0
+
+
+class Conductor:
+    """One download:
+
+    sources come and go while it runs; it ends when the store is complete or nothing can complete it.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: IPieceStore,
+        report: Report,
+        *,
+        rng: Random,
+        mode: Mode = Mode.FAST,
+        in_order: bool = False,
+        floor_rate: float = 0.0,
+        limit: TokenBucket | None = None,
+        expecting: Callable[[], bool] = lambda: False,
+        banned: Callable[[str, str], None] = lambda label, reason: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._report = report
+        self._rng = rng
+        self._limit = limit
+        self._expecting = expecting
+        self._banned = banned
+        self._patience = patience
+        self._layout = store.content.layout
+        self._scheduler = Scheduler(
+            self._layout,
+            [piece for piece in range(self._layout.piece_count) if store.has(piece)],
+            rng=rng,
+            mode=mode,
+            in_order=in_order,
+            floor_rate=floor_rate,
+        )
+        self._reputation = Reputation()
+        self._members: dict[str, _Member] = {}
+        self._done: Deferred[None] | None = None
+        self._over = False
+        self._pumping = False
+        self._again = False
+        self._last_byte = clock.seconds()
+        self._last_error: SourceError | None = None
+        self._ticker = LoopingCall(self._tick)
+        self._ticker.clock = clock
+
+    # -- sources ---------------------------------------------------------------------------------------------
+
+    def add(self, source: ISource, *, local: bool = False) -> bool:
+        """A source joins. False, and it is closed, when it was banned or has a double here already."""
+        label = source.label
+        if self._over or label in self._members or self._reputation.is_banned(label):
+            if label not in self._members or self._members[label].source is not source:
+                source.close()
+            return False
+        account = self._report.account(label, source.kind, local=local)
+        self._members[label] = _Member(source, account, source.watch(lambda: self._changed(label)))
+        self._scheduler.add_source(label, source.kind, source.has)
+        self.pump()
+        return True
+
+    def _changed(self, label: str) -> None:
+        member = self._members.get(label)
+        if member is not None and member.source.closed:
+            self._drop(label, "")
+        self.pump()
+
+    def _drop(self, label: str, reason: str) -> None:
+        member = self._members.pop(label, None)
+        if member is None:
+            return
+        member.unwatch()
+        for span in list(member.fetches):
+            self._abandon(member, span)
+        self._scheduler.remove_source(label)
+        member.source.close()
+        if reason:
+            member.account.last_failure = reason
+            self._report.tell(reason)
+            self.log.info("source dropped: {reason}", reason=reason)
+
+    @property
+    def sources(self) -> int:
+        """How many sources take part now."""
+        return len(self._members)
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def run(self) -> "Deferred[None]":
+        """Begin; fires when every piece is verified. Fails with DownloadError. Cancelling stops it."""
+        done: Deferred[None] = Deferred(lambda _: self.stop())
+        self._done = done
+        self._last_byte = self._clock.seconds()
+        if self._store.complete:
+            self._finish(None)
+        else:
+            self._ticker.start(1.0, now=False)
+            self.pump()
+        return done
+
+    def stop(self) -> None:
+        """Let go of every source; what is verified stays."""
+        self._over = True
+        if self._ticker.running:
+            self._ticker.stop()
+        for label in list(self._members):
+            self._drop(label, "")
+
+    def _finish(self, error: DownloadError | None) -> None:
+        if self._over:
+            return
+        self.stop()
+        done, self._done = self._done, None
+        if done is not None:
+            done.callback(None) if error is None else done.errback(error)
+
+    def _tick(self) -> None:
+        now = self._clock.seconds()
+        if now - self._last_byte >= 1.0:
+            self._report.stalled_seconds += 1.0
+        self.pump()
+        if self._over or self._members:
+            return
+        if not self._expecting():
+            self._finish(self._no_source())
+        elif now - self._last_byte > self._patience:
+            self._finish(self._no_source())
+
+    def _no_source(self) -> DownloadError:
+        error = self._last_error
+        if error is None:
+            return DownloadError(f"no source has {self._store.content.name!r}", ExitCode.NOT_FOUND)
+        if isinstance(error, SourceChanged):
+            code = ExitCode.CHANGED
+        elif isinstance(error, NotFound):
+            code = ExitCode.NOT_FOUND
+        elif isinstance(error, SourceStalled):
+            code = ExitCode.TIMEOUT
+        else:
+            code = ExitCode.HTTP if "HTTP" in str(error) else ExitCode.ERROR
+        return DownloadError(f"no source left; the last one failed: {error}", code)
+
+    # -- work ------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Give every idle source something to do. Cheap to call whenever anything changed."""
+        if self._pumping:
+            self._again = True
+            return
+        self._pumping = True
+        try:
+            self._again = True
+            while self._again and not self._over and self._done is not None:
+                self._again = False
+                self._pump_once()
+        finally:
+            self._pumping = False
+
+    def _pump_once(self) -> None:
+        now = self._clock.seconds()
+        ready = [m for m in self._members.values() if m.not_before <= now and not m.source.closed]
+        for member in sorted(ready, key=lambda m: COST[m.source.kind]):
+            label = member.source.label
+            while label in self._members and len(member.fetches) < member.source.slots:
+                assignment = self._scheduler.next_span(label, now)
+                if assignment is None:
+                    break
+                self._begin(member, assignment)
+                if member.not_before > now:
+                    break
+
+    def _begin(self, member: _Member, assignment: Assignment) -> None:
+        span = assignment.span
+        if assignment.victim is not None:
+            self._shorten(assignment.victim, assignment.victim_stop)
+        label = member.source.label
+        before = member.account.bytes
+
+        def delivered(start: int, stop: int) -> None:
+            if span in member.fetches:
+                member.account.bytes += self._layout.size_of(start, stop)
+                member.strikes = 0
+                self._scheduler.delivered(span, start, stop, self._clock.seconds())
+
+        sink = SpanSink(
+            self._clock,
+            self._layout,
+            self._store,
+            span,
+            label,
+            delivered=delivered,
+            judged=self._judged,
+            failed=self._write_failed,
+            arrived=self._arrived,
+            limit=self._limit,
+        )
+        member.account.begin(self._clock.seconds())
+        # The entry must exist before the source runs: it may be through at once.
+        placeholder: Deferred[None] = Deferred()
+        member.fetches[span] = (placeholder, sink)
+        fetch = member.source.fetch(span, sink)
+        if span in member.fetches:
+            member.fetches[span] = (fetch, sink)
+        fetch.addCallbacks(
+            lambda _: self._fetched(member, span, None, before), lambda f: self._fetched(member, span, f, before)
+        )
+        fetch.addErrback(self._broken)
+
+    def _shorten(self, span: Span, stop: int) -> None:
+        for member in self._members.values():
+            if span in member.fetches:
+                member.fetches[span][1].cut(stop)
+                member.source.shorten(span, stop)
+                return
+
+    def _arrived(self, count: int) -> None:
+        now = self._clock.seconds()
+        self._last_byte = now
+        self._report.rate.add(count, now)
+
+    def _fetched(self, member: _Member, span: Span, failure: Failure | None, before: int) -> None:
+        """A fetch is over: account for it, free what is left, and see what the source may do next."""
+        if span not in member.fetches:
+            return
+        member.fetches[span][1].close()
+        if span not in member.fetches:
+            return
+        missing = self._release(member, span)
+        if failure is None and missing and member.account.bytes == before:
+            failure = Failure(SourceError(f"{member.source.label}: delivered nothing of what was asked"))
+        if failure is not None and not failure.check(CancelledError):
+            self._failed(member, failure)
+        self.pump()
+
+    def _release(self, member: _Member, span: Span) -> bool:
+        del member.fetches[span]
+        member.account.finish(self._clock.seconds())
+        missing = self._scheduler.is_missing(span)
+        for other in self._scheduler.end(span):
+            for owner in list(self._members.values()):
+                if other in owner.fetches:
+                    self._abandon(owner, other)
+        return missing
+
+    def _abandon(self, member: _Member, span: Span) -> None:
+        """Cancel a fetch; whole blocks it brought count."""
+        fetch, sink = member.fetches[span]
+        sink.close()
+        if span in member.fetches:
+            self._release(member, span)
+        fetch.cancel()
+
+    def _failed(self, member: _Member, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, SourceError):
+            self.log.failure("source {label} broke", failure=failure, label=member.source.label)
+            error = SourceError(f"{member.source.label}: {error}")
+        member.account.failures += 1
+        member.strikes += 1
+        self._last_error = error
+        if error.fatal or member.strikes >= TRIES:
+            self._drop(member.source.label, str(error))
+            return
+        wait = min(FIRST_WAIT * 2.0 ** (member.strikes - 1), LONGEST_WAIT) * self._rng.uniform(0.5, 1.0)
+        if isinstance(error, SourceRefused) and error.retry_after is not None:
+            wait = error.retry_after
+        member.account.last_failure = str(error)
+        member.not_before = self._clock.seconds() + wait
+        self.log.info("source waits {wait:.1f} s: {reason}", wait=wait, reason=str(error))
+
+    def _broken(self, failure: Failure) -> None:
+        self.log.failure("the conductor failed", failure=failure)
+        self._finish(DownloadError(f"internal error: {failure.value}"))
+
+    # -- what the store says ---------------------------------------------------------------------------------
+
+    def _judged(self, verdicts: list[Verdict]) -> None:
+        for verdict in verdicts:
+            if verdict.good:
+                self._scheduler.piece_verified(verdict.piece)
+            else:
+                self._scheduler.piece_failed(verdict.piece, verdict.suspects)
+            kinds = {label: account.kind for label, account in self._report.accounts.items()}
+            for label, reason in self._reputation.judge(verdict, kinds):
+                self._drop(label, reason)
+                self._banned(label, reason)
+            if self._reputation.hopeless(verdict):
+                self._finish(
+                    DownloadError(f"piece {verdict.piece} fails verification again and again", ExitCode.CHECKSUM)
+                )
+        if self._store.complete:
+            self._finish(None)
+        elif verdicts:
+            self.pump()
+
+    def _write_failed(self, failure: Failure) -> None:
+        if self._over:
+            return
+        if failure.check(NoSpace):
+            self._finish(DownloadError(f"{failure.value}", ExitCode.NO_SPACE))
+        elif failure.check(StorageError):
+            self._finish(DownloadError(f"{failure.value}"))
+        else:
+            self._broken(failure)

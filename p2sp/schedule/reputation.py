@@ -1,0 +1,58 @@
+"""Whose fault is a bad piece, and what follows from it?"""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from p2sp.schedule.spans import Kind
+
+SERVER_CHANCES = 2
+"""Bad pieces after which a resource server is dropped for this resource;
+
+a peer is banned for one that is surely its own.
+"""
+
+HOPELESS = 10
+"""Failures of one piece after which the download is given up: the description itself must be wrong."""
+
+
+class Judged(Protocol):
+    """What the store says of a piece: see `p2sp.storage.interfaces.Verdict`."""
+
+    @property
+    def piece(self) -> int: ...
+
+    @property
+    def good(self) -> bool: ...
+
+    @property
+    def suspects(self) -> frozenset[str]: ...
+
+
+class Reputation:
+    """Keeps the score. Only what is certain counts: a bad piece from one source alone, or a block shown to differ."""
+
+    def __init__(self) -> None:
+        self._faults: dict[str, int] = {}
+        self._failures: dict[int, int] = {}
+        self._banned: set[str] = set()
+
+    def is_banned(self, label: str) -> bool:
+        """Whether that source is never asked again for this resource."""
+        return label in self._banned
+
+    def hopeless(self, verdict: Judged) -> bool:
+        """Whether that piece failed so often that no source can be to blame."""
+        return self._failures.get(verdict.piece, 0) >= HOPELESS
+
+    def judge(self, verdict: Judged, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, str]]:
+        """Take a verdict into account; yields the sources to ban now, each with the reason in words."""
+        if not verdict.good:
+            self._failures[verdict.piece] = self._failures.get(verdict.piece, 0) + 1
+        if not verdict.good and len(verdict.suspects) > 1:
+            return
+        for label in sorted(verdict.suspects):
+            self._faults[label] = self._faults.get(label, 0) + 1
+            chances = SERVER_CHANCES if kinds.get(label) is Kind.SERVER else 1
+            if self._faults[label] >= chances and label not in self._banned:
+                self._banned.add(label)
+                yield label, f"{label}: sent bad data for piece {verdict.piece}; not asked again"
