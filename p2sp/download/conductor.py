@@ -172,9 +172,7 @@ class Conductor:
         self.pump()
         if self._over or self._members:
             return
-        if not self._expecting():
-            self._finish(self._no_source())
-        elif now - self._last_byte > self._patience:
+        if not self._expecting() or now - self._last_byte > self._patience:
             self._finish(self._no_source())
 
     def _no_source(self) -> DownloadError:

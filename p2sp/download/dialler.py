@@ -1,0 +1,155 @@
+"""Which of the nodes we heard of shall we call, and when again after a failure?"""
+
+from collections.abc import Callable
+from random import Random
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from p2sp.sources.interfaces import Candidate
+
+MAX_KNOWN = 500
+MAX_CALLS = 8
+FIRST_WAIT = 2.0
+LONGEST_WAIT = 120.0
+FORGET_AFTER = 6
+"""Failed calls in a row after which a node is forgotten until somebody names it again."""
+
+
+@attrs.define(eq=False)
+class _Known:
+    candidate: Candidate
+    failures: int = 0
+    not_before: float = 0.0
+    calling: bool = False
+    linked: bool = False
+
+
+class Dialler:
+    """Calls the nodes that trackers name, nearest first, up to `links` at a time, and calls again those that were
+    lost.
+
+    `call` connects; its Deferred fires once the link is usable.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        call: Callable[[Candidate], "Deferred[object]"],
+        rng: Random,
+        *,
+        links: int = 40,
+        failed: Callable[[Candidate, str], None] = lambda candidate, reason: None,
+    ) -> None:
+        self._clock = clock
+        self._call = call
+        self._rng = rng
+        self._links = links
+        self._failed = failed
+        self._known: dict[str, _Known] = {}
+        self._banned: set[str] = set()
+        self._calls: set[Deferred[object]] = set()
+        self._active = False
+        self._ticker = LoopingCall(self._dial_more)
+        self._ticker.clock = clock
+
+    def start(self) -> None:
+        """Begin to call."""
+        self._active = True
+        if not self._ticker.running:
+            self._ticker.start(1.0, now=True)
+
+    def stop(self) -> None:
+        """Call nobody any more; calls under way are given up."""
+        self._active = False
+        if self._ticker.running:
+            self._ticker.stop()
+        for call in list(self._calls):
+            call.cancel()
+
+    def offer(self, candidate: Candidate) -> None:
+        """A node was named."""
+        known = self._known.get(candidate.node_id)
+        if candidate.node_id in self._banned or not candidate.port:
+            return
+        if known is not None:
+            known.candidate = candidate
+        elif len(self._known) < MAX_KNOWN:
+            self._known[candidate.node_id] = _Known(candidate)
+            self._dial_more()
+
+    def find(self, node_id: str) -> Candidate | None:
+        """What a tracker said of a node, if one named it."""
+        known = self._known.get(node_id)
+        return known.candidate if known is not None else None
+
+    def linked(self, node_id: str) -> None:
+        """A link with that node is up, whoever called."""
+        if known := self._known.get(node_id):
+            known.linked = True
+            known.failures = 0
+
+    def lost(self, node_id: str) -> None:
+        """The link with that node is gone."""
+        if known := self._known.get(node_id):
+            known.linked = False
+            self._postpone(known)
+
+    def ban(self, node_id: str) -> None:
+        """Never call that node again."""
+        self._banned.add(node_id)
+        self._known.pop(node_id, None)
+
+    def is_banned(self, node_id: str) -> bool:
+        """Whether a link with that node is unwanted."""
+        return node_id in self._banned
+
+    def _dial_more(self) -> None:
+        if not self._active:
+            return
+        now = self._clock.seconds()
+        busy = sum(known.calling or known.linked for known in self._known.values())
+        waiting = [k for k in self._known.values() if not k.calling and not k.linked and k.not_before <= now]
+        self._rng.shuffle(waiting)
+        waiting.sort(key=lambda known: not known.candidate.local)
+        for known in waiting[: max(min(self._links - busy, MAX_CALLS - len(self._calls)), 0)]:
+            self._dial(known)
+
+    def _dial(self, known: _Known) -> None:
+        known.calling = True
+        call = self._call(known.candidate)
+        self._calls.add(call)
+
+        def over(result: object) -> None:
+            self._calls.discard(call)
+            known.calling = False
+            if isinstance(result, Failure):
+                self._no_link(known, result)
+
+        call.addBoth(over)
+
+    def _no_link(self, known: _Known, failure: Failure) -> None:
+        candidate = known.candidate
+        self.log.info(
+            "no link with {kind} {host}:{port}: {reason}",
+            kind=candidate.kind.value,
+            host=candidate.host,
+            port=candidate.port,
+            reason=failure.getErrorMessage(),
+        )
+        self._postpone(known)
+        if self._active:
+            self._failed(candidate, failure.getErrorMessage())
+        if known.failures >= FORGET_AFTER:
+            self._known.pop(candidate.node_id, None)
+
+    def _postpone(self, known: _Known) -> None:
+        known.failures += 1
+        wait = min(FIRST_WAIT * 2.0 ** (known.failures - 1), LONGEST_WAIT) * self._rng.uniform(0.5, 1.0)
+        known.not_before = self._clock.seconds() + wait

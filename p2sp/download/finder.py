@@ -1,0 +1,202 @@
+"""Who else has this resource? Announces to the trackers, which is also the report, and passes on the nodes they name."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from p2sp.net.errors import NetError
+from p2sp.schedule.spans import Kind
+from p2sp.sources.interfaces import Candidate, ISourceFinder
+from p2sp.tracker.schema import AnnounceAnswer, AnnounceRequest, Event, Node, Scope
+
+FIRST_RETRY = 2.0
+LONGEST_RETRY = 120.0
+LONGEST_INTERVAL = 3600.0
+SHORTEST_INTERVAL = 1.0
+GOODBYE = 3.0
+"""Seconds a tracker gets to hear that we leave."""
+
+MAX_TRACKERS = 8
+
+
+class Announcing(Protocol):
+    """What a tracker's client can do (see `p2sp.tracker.client`)."""
+
+    async def announce(self, request: AnnounceRequest) -> AnnounceAnswer: ...
+
+    def close(self) -> "Deferred[None]": ...
+
+
+class Describe(Protocol):
+    """Makes the announce from the state of the transfer, for this event, to a tracker that is home or not."""
+
+    def __call__(self, event: Event, *, home: bool) -> AnnounceRequest: ...
+
+
+@attrs.define(eq=False)
+class _Station:
+    """One tracker: what it last said, and when it is asked again."""
+
+    url: str
+    client: Announcing
+    scope: Scope = Scope.GLOBAL
+    event: Event = Event.STARTED
+    alive: bool = False
+    failures: int = 0
+    epoch: str = ""
+    timer: IDelayedCall | None = None
+    running: "Deferred[None] | None" = None
+
+
+@implementer(ISourceFinder)
+class TrackerFinder:
+    """Announces one transfer to its trackers: those it begins with and the local ones they hand out.
+
+    The counters go to the *home* tracker alone: the local one while it answers, else the first. A tracker that is
+    away is tried again, later and later; one that comes back with a new epoch is announced to at once.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        trackers: list[str],
+        connect: Callable[[str], Announcing],
+        describe: Describe,
+        rng: Random,
+    ) -> None:
+        self._clock = clock
+        self._connect = connect
+        self._describe = describe
+        self._rng = rng
+        self._stations: dict[str, _Station] = {}
+        self._first = list(trackers)
+        self._found: Callable[[Candidate], None] = lambda candidate: None
+        self._news: Callable[[str], None] = lambda news: None
+        self._stopped = False
+        self.isp: str | None = None
+
+    def start(self, found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
+        self._found, self._news = found, news
+        for url in self._first:
+            self._add(url, Scope.GLOBAL)
+
+    def announce(self, event: Event) -> None:
+        """Tell every tracker of something that cannot wait for its turn."""
+        for station in list(self._stations.values()):
+            if station.event is not Event.STARTED:
+                station.event = event
+            self._soon(station, 0.0)
+
+    @property
+    def answered(self) -> bool:
+        """Whether any tracker answers at present."""
+        return any(station.alive for station in self._stations.values())
+
+    def stop(self) -> "Deferred[None]":
+        self._stopped = True
+        goodbyes = [self._goodbye(station) for station in self._stations.values()]
+        done: Deferred[None] = Deferred()
+        DeferredList(goodbyes, consumeErrors=True).addBoth(lambda _: done.callback(None))
+        return done
+
+    # -- one tracker -----------------------------------------------------------------------------------------
+
+    def _add(self, url: str, scope: Scope) -> None:
+        if url in self._stations or len(self._stations) >= MAX_TRACKERS or self._stopped:
+            return
+        station = _Station(url, self._connect(url), scope)
+        self._stations[url] = station
+        self._soon(station, 0.0)
+
+    def _home(self) -> _Station | None:
+        stations = list(self._stations.values())
+        alive = [station for station in stations if station.alive]
+        local = [station for station in alive if station.scope is Scope.LOCAL]
+        return next(iter(local or alive or stations), None)
+
+    def _soon(self, station: _Station, delay: float) -> None:
+        if self._stopped:
+            return
+        if station.timer is not None and station.timer.active():
+            station.timer.cancel()
+        station.timer = self._clock.callLater(delay, self._turn, station)
+
+    def _turn(self, station: _Station) -> None:
+        if station.running is not None:
+            # Its own end schedules the next turn; come back shortly with what is new.
+            self._soon(station, 0.5)
+            return
+        running = Deferred.fromCoroutine(self._announce(station))
+        if not running.called:
+            station.running = running
+        running.addErrback(lambda failure: self.log.failure("announcing failed", failure=failure))
+
+    async def _announce(self, station: _Station) -> None:
+        event = station.event
+        try:
+            answer = await station.client.announce(self._describe(event, home=station is self._home()))
+        except CancelledError:
+            return
+        except NetError as error:
+            self._unanswered(station, str(error))
+            return
+        finally:
+            station.running = None
+        if station.failures:
+            self._news(f"tracker {station.url} answers again")
+        station.failures = 0
+        station.alive = True
+        if event is station.event:
+            station.event = Event.PROGRESS
+        lost_memory = bool(station.epoch) and station.epoch != answer.epoch and event is not Event.STARTED
+        station.epoch = answer.epoch
+        if answer.isp is not None:
+            self.isp = answer.isp
+        for tracker in answer.trackers:
+            self._add(tracker.url, tracker.scope)
+        for node in answer.nodes:
+            self._found(_candidate(node))
+        if lost_memory:
+            station.event = Event.STARTED
+        interval = min(max(answer.interval, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+        if station.timer is None or not station.timer.active():
+            self._soon(station, 0.0 if lost_memory else interval * self._rng.uniform(0.9, 1.0))
+
+    def _unanswered(self, station: _Station, reason: str) -> None:
+        station.failures += 1
+        station.alive = False
+        if station.failures == 1:
+            self._news(f"tracker {station.url} does not answer: {reason}")
+        wait = min(FIRST_RETRY * 2.0 ** (station.failures - 1), LONGEST_RETRY)
+        self._soon(station, wait * self._rng.uniform(0.5, 1.0))
+
+    def _goodbye(self, station: _Station) -> "Deferred[None]":
+        if station.timer is not None and station.timer.active():
+            station.timer.cancel()
+        if station.running is not None:
+            station.running.cancel()
+        return Deferred.fromCoroutine(self._leave(station))
+
+    async def _leave(self, station: _Station) -> None:
+        if station.alive:
+            request = self._describe(Event.STOPPED, home=station is self._home())
+            farewell = Deferred.fromCoroutine(station.client.announce(request))
+            farewell.addTimeout(GOODBYE, self._clock)
+            try:
+                await farewell
+            except Exception as error:  # noqa: BLE001 - leaving must not fail
+                self.log.debug("tracker {url} did not hear the goodbye: {error}", url=station.url, error=error)
+        await station.client.close()
+
+
+def _candidate(node: Node) -> Candidate:
+    kind = Kind.SUPERNODE if node.supernode else Kind.PEER
+    return Candidate(kind=kind, node_id=node.node_id, host=node.host, port=node.port, local=node.local)
