@@ -1,0 +1,204 @@
+"""Which resources does each ISP want, how much, how fast do they come, and from where?"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import attrs
+from msgspec import structs
+
+from p2sp.statistics.schema import Rollup
+
+RAW_INTERVALS: Final = 64
+"""Intervals kept one by one for each key, so that a rollup seen again can replace itself."""
+
+HORIZON: Final = 10
+"""Half-lives after which a rollup weighs less than a thousandth and is left out."""
+
+FAINT: Final = 1024.0
+"""Bytes of demand below which a key is forgotten."""
+
+
+@attrs.frozen
+class Demand:
+    """What one ISP wants of one resource, as of now.
+
+    `volume` is bytes received by clients, each half-life ago counting half. `clients` is how many clients there were
+    lately, `imported` the share of the volume that came from outside the ISP (resource servers, remote peers), `speed`
+    the volume-weighted download rate in bytes a second, `length` the bytes of the resource.
+    """
+
+    isp: str
+    resource: str
+    length: int
+    volume: float
+    clients: int
+    imported: float
+    speed: float
+
+
+@attrs.define
+class _Sum:
+    """Decayed bytes, as of one moment."""
+
+    volume: float = 0.0
+    imported: float = 0.0
+    weighted_speed: float = 0.0
+
+    def add(self, rollup: Rollup, weight: float) -> None:
+        volume = _volume(rollup)
+        self.volume += weight * volume
+        self.imported += weight * (rollup.server + rollup.peer_remote)
+        self.weighted_speed += weight * volume * rollup.speed
+
+    def scaled(self, factor: float) -> "_Sum":
+        return _Sum(self.volume * factor, self.imported * factor, self.weighted_speed * factor)
+
+
+@attrs.define
+class _Account:
+    """One ISP's history of one resource: recent intervals one by one, older ones as a sum at `settled`."""
+
+    recent: dict[tuple[float, float], Rollup] = attrs.field(factory=dict)
+    older: _Sum = attrs.field(factory=_Sum)
+    settled: float = float("-inf")
+    length: int = 0
+
+
+def _volume(rollup: Rollup) -> int:
+    return rollup.server + rollup.supernode + rollup.peer_local + rollup.peer_remote
+
+
+def _end(rollup: Rollup) -> float:
+    return rollup.start + rollup.seconds
+
+
+class DemandTable:
+    """Demand per ISP and resource, kept from rollups that may come again with larger numbers.
+
+    `half_life` is in seconds. At most `max_keys` pairs are kept: beyond that those with the least demand go. Rollups of
+    an unknown ISP are passed over, for no super node is near to them.
+    """
+
+    def __init__(self, half_life: float, *, max_keys: int = 100_000) -> None:
+        if not half_life > 0:
+            raise ValueError(f"the half-life must be positive, not {half_life}")
+        if max_keys < 1:
+            raise ValueError(f"at least one key must be kept, not {max_keys}")
+        self.half_life = half_life
+        self.max_keys = max_keys
+        self._accounts: dict[str, dict[str, _Account]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def renumber(self) -> None:
+        """Let any revision replace what is known: the statistics server counts them anew."""
+        for account in (account for accounts in self._accounts.values() for account in accounts.values()):
+            account.recent = {at: structs.replace(rollup, revision=0) for at, rollup in account.recent.items()}
+
+    def take(self, rollups: Iterable[Rollup], now: float) -> int:
+        """Take rollups in the order of their revision; each replaces what was known of its interval.
+
+        Answers how many counted: those of an unknown ISP, beyond the horizon, or of an interval already settled do not.
+        """
+        counted = sum(self._take(rollup, now) for rollup in rollups)
+        if self._count > self.max_keys:
+            self._shrink(now)
+        return counted
+
+    def _take(self, rollup: Rollup, now: float) -> bool:
+        if rollup.isp is None or now - _end(rollup) > HORIZON * self.half_life:
+            return False
+        accounts = self._accounts.setdefault(rollup.isp, {})
+        account = accounts.get(rollup.resource)
+        if account is None:
+            account = accounts[rollup.resource] = _Account()
+            self._count += 1
+        if _end(rollup) <= account.settled:
+            return False
+        known = account.recent.get((rollup.start, rollup.seconds))
+        if known is not None and known.revision > rollup.revision:
+            return False
+        account.recent[(rollup.start, rollup.seconds)] = rollup
+        account.length = rollup.length or account.length
+        if len(account.recent) > RAW_INTERVALS:
+            self._settle(account)
+        return True
+
+    def _settle(self, account: _Account) -> None:
+        """Move the oldest interval into the sum, which then stands for everything up to its end."""
+        oldest = account.recent.pop(min(account.recent))
+        end = _end(oldest)
+        account.older = account.older.scaled(self._weight(end - account.settled))
+        account.older.add(oldest, 1.0)
+        account.settled = end
+
+    def _weight(self, age: float) -> float:
+        return math.exp2(-max(age, 0.0) / self.half_life)
+
+    def _demand(self, isp: str, resource: str, account: _Account, now: float) -> Demand:
+        total = account.older.scaled(self._weight(now - account.settled))
+        lately = []
+        for rollup in account.recent.values():
+            age = now - _end(rollup)
+            total.add(rollup, self._weight(age))
+            if age < 2 * self.half_life:
+                lately.append(rollup)
+        return Demand(
+            isp=isp,
+            resource=resource,
+            length=account.length,
+            volume=total.volume,
+            clients=_clients(lately),
+            imported=total.imported / total.volume if total.volume > 0 else 0.0,
+            speed=total.weighted_speed / total.volume if total.volume > 0 else 0.0,
+        )
+
+    def of(self, isp: str, resource: str, now: float) -> Demand | None:
+        """The demand for one resource in one ISP; None when nothing is known of it."""
+        account = self._accounts.get(isp, {}).get(resource)
+        return None if account is None else self._demand(isp, resource, account, now)
+
+    def wanted(self, isp: str, now: float) -> list[Demand]:
+        """Everything wanted in one ISP; what has faded away is forgotten on the way."""
+        found: list[Demand] = []
+        accounts = self._accounts.get(isp, {})
+        for resource, account in list(accounts.items()):
+            demand = self._demand(isp, resource, account, now)
+            if demand.volume < FAINT and all(now - _end(each) > self.half_life for each in account.recent.values()):
+                self._forget(isp, resource)
+            else:
+                found.append(demand)
+        return found
+
+    def _forget(self, isp: str, resource: str) -> None:
+        del self._accounts[isp][resource]
+        if not self._accounts[isp]:
+            del self._accounts[isp]
+        self._count -= 1
+
+    def _all(self, now: float) -> Iterator[Demand]:
+        for isp, accounts in self._accounts.items():
+            for resource, account in accounts.items():
+                yield self._demand(isp, resource, account, now)
+
+    def _shrink(self, now: float) -> None:
+        """Make room for a tenth of the table, so that a full one is not sorted at every page."""
+        keep = max(self.max_keys - self.max_keys // 10, 1)
+        ranked = sorted(self._all(now), key=lambda demand: (-demand.volume, demand.isp, demand.resource))
+        for demand in ranked[keep:]:
+            self._forget(demand.isp, demand.resource)
+
+
+def _clients(rollups: list[Rollup]) -> int:
+    """How many clients there were, as far as counts per interval can tell.
+
+    At least the busiest interval's. A client at work through several intervals counts in each of them, so their sum is
+    no answer; but downloads that were completed are as many clients, up to that sum.
+    """
+    if not rollups:
+        return 0
+    busiest = max(rollup.clients for rollup in rollups)
+    return max(busiest, min(sum(rollup.completed for rollup in rollups), sum(rollup.clients for rollup in rollups)))
