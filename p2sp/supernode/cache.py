@@ -76,7 +76,7 @@ def plan(capacity: int, entries: Iterable[Entry], wishes: Sequence[Wish]) -> Cac
         else:
             refused.append(wish.resource)
     spare, evict = _spare([entry for entry in inside.values() if entry.resource not in wished], free)
-    # Behind what nobody wished for: space that nothing needs is freed in the order of regret.
+    # A wish that cannot be met goes last, the least valuable of them first.
     evict.extend(resource for resource in reversed(refused) if resource in inside)
     return CachePlan(tuple(hold), tuple(spare), tuple(evict), tuple(refused))
 
