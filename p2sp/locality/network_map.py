@@ -1,5 +1,6 @@
 """Which ISP does an address belong to?"""
 
+import hashlib
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final
@@ -66,6 +67,7 @@ class NetworkMap:
     vtag: VersionTag
     pids: frozenset[str]
     document: bytes = attrs.field(repr=False)
+    digest: str
     _v4: _Table = attrs.field(repr=False)
     _v6: _Table = attrs.field(repr=False)
 
@@ -94,6 +96,7 @@ class NetworkMap:
             vtag=document.meta.vtag,
             pids=frozenset(rows),
             document=data,
+            digest=hashlib.sha256(data).hexdigest(),
             v4=_Table.build(tables[4], 32),
             v6=_Table.build(tables[6], 128),
         )

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-NodeId = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-SessionId = Annotated[str, Meta(pattern="^[0-9a-f]{16,64}$")]
+ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+NodeId = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+SessionId = Annotated[str, Meta(pattern="^[0-9a-f]{16,64}\\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]

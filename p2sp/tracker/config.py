@@ -1,0 +1,145 @@
+"""What may an operator set for a tracker, and does it fit together?"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from p2sp.locality.alto import LARGEST_DOCUMENT, LocalityError
+from p2sp.locality.cost import CostMap
+from p2sp.locality.network_map import NetworkMap
+from p2sp.net.listen import parse_listen
+from p2sp.ops.config import Base, ConfigError, parse_duration, resolve
+from p2sp.tracker.registry import https_url
+from p2sp.tracker.schema import Registration, Scope
+from p2sp.tracker.selection import REMOTE_LEAST, REMOTE_MOST, make_policy
+from p2sp.tracker.swarm import Limits
+
+T = TypeVar("T")
+Duration = str | int | float
+LONGEST_INTERVAL = 86400.0
+
+
+class LimitsConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """`[limits]`: how much is kept, and how often one address or one key may announce (calls a second, burst)."""
+
+    swarms: int = Limits().swarms
+    entries: int = Limits().entries
+    nodes_per_swarm: int = Limits().nodes_per_swarm
+    swarms_per_node: int = Limits().swarms_per_node
+    entries_per_address: int = Limits().entries_per_address
+    rate_per_address: float = 100.0
+    burst_per_address: float = 400.0
+    rate_per_node: float = 20.0
+    burst_per_node: float = 400.0
+
+    def store_limits(self) -> Limits:
+        """The part that concerns the store."""
+        return Limits(self.swarms, self.entries, self.nodes_per_swarm, self.swarms_per_node, self.entries_per_address)
+
+
+class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A tracker's configuration; `etc/tracker.toml` explains each setting."""
+
+    scope: Scope = Scope.GLOBAL
+    network_map: str | None = None
+    cost_map: str | None = None
+    statistics: str | None = None
+    report_interval: Duration = "10s"
+    global_tracker: str | None = None
+    public_url: str | None = None
+    isps: tuple[str, ...] = ()
+    interval: Duration = "60s"
+    expiry: Duration | None = None
+    selection: str = "local-first"
+    remote_max: int = REMOTE_MOST
+    limits: LimitsConfig = LimitsConfig()
+
+    @property
+    def interval_seconds(self) -> float:
+        """How often nodes announce."""
+        return parse_duration(self.interval)
+
+    @property
+    def expiry_seconds(self) -> float:
+        """How long a node may be silent; three intervals unless set."""
+        return 3.0 * self.interval_seconds if self.expiry is None else parse_duration(self.expiry)
+
+    @property
+    def report_seconds(self) -> float:
+        """How often samples are sent."""
+        return parse_duration(self.report_interval)
+
+    @property
+    def registration(self) -> Registration | None:
+        """What this tracker says to the global one; None when it registers nowhere."""
+        if self.global_tracker is None or self.public_url is None:
+            return None
+        return Registration(https_url(self.public_url), list(self.isps))
+
+
+def check_config(config: TrackerConfig, path: Path) -> None:
+    """Look at what types cannot see; raises ConfigError naming the setting that is wrong."""
+
+    def need(good: bool, key: str, message: str) -> None:
+        if not good:
+            raise ConfigError(path, f"$.{key}: {message}")
+
+    def read(key: str, reader: Callable[[], T]) -> T:
+        try:
+            return reader()
+        except ValueError as error:
+            raise ConfigError(path, f"$.{key}: {error}") from error
+
+    read("listen", lambda: parse_listen(config.listen))
+    interval = read("interval", lambda: config.interval_seconds)
+    need(0 < interval <= LONGEST_INTERVAL, "interval", "must be more than 0 and at most a day")
+    expiry = read("expiry", lambda: config.expiry_seconds)
+    need(expiry >= 2 * interval, "expiry", "must be at least twice the interval, else nodes drop out in between")
+    need(read("report_interval", lambda: config.report_seconds) > 0, "report_interval", "must be more than 0")
+    read("selection", lambda: make_policy(config.selection))
+    need(config.remote_max >= REMOTE_LEAST, "remote_max", f"must be at least {REMOTE_LEAST}: locality must not starve")
+    for name in LimitsConfig.__struct_fields__:
+        need(getattr(config.limits, name) > 0, f"limits.{name}", "must be more than 0")
+    for key in ("statistics", "global_tracker", "public_url"):
+        if (url := getattr(config, key)) is not None:
+            read(key, partial(https_url, url))
+    _check_scope(config, need)
+    load_network_map(config, path)
+    load_costs(config, path)
+
+
+def _check_scope(config: TrackerConfig, need: Callable[[bool, str, str], None]) -> None:
+    if config.scope is Scope.GLOBAL:
+        need(config.global_tracker is None, "global_tracker", 'is for a tracker of scope "local"')
+        need(not config.isps, "isps", 'is for a tracker of scope "local"')
+        return
+    need(bool(config.isps), "isps", "a local tracker names the ISPs it serves")
+    need(len(config.isps) <= 1000, "isps", "names more than 1000 ISPs")
+    if config.global_tracker is not None:
+        need(config.public_url is not None, "public_url", "is needed to register at the global tracker")
+
+
+def load_network_map(config: TrackerConfig, path: Path) -> NetworkMap | None:
+    """The network map the configuration names, if any; raises ConfigError naming its file."""
+    return _load(config.network_map, path, NetworkMap.decode)
+
+
+def load_costs(config: TrackerConfig, path: Path) -> CostMap:
+    """The cost map the configuration names, or the defaults; raises ConfigError naming its file."""
+    return _load(config.cost_map, path, CostMap.decode) or CostMap()
+
+
+def _load(name: str | None, path: Path, decode: Callable[[bytes], T]) -> T | None:
+    if name is None:
+        return None
+    file = resolve(path, name)
+    try:
+        with file.open("rb") as opened:
+            return decode(opened.read(LARGEST_DOCUMENT + 1))
+    except OSError as error:
+        raise ConfigError(file, error.strerror or str(error)) from error
+    except LocalityError as error:
+        raise ConfigError(file, str(error)) from error

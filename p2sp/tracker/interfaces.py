@@ -1,0 +1,52 @@
+"""What must a store of swarms promise?"""
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from p2sp.tracker.swarm import Admission, Candidates, Entry, Occupancy
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class ISwarmStore(Interface):
+    """Which nodes are in which swarm, for as long as they keep announcing.
+
+    Obligations of every implementation:
+
+    * A node has one entry per resource; announcing again replaces it, whatever changed.
+    * A node silent for the expiry the store was made with is gone: never handed out, never counted.
+    * The work of one call does not grow with the size of the swarm.
+    * Limits hold: on swarms, on entries, on nodes per swarm, swarms per node and entries per address (an IPv6
+      address stands for its /64). Who is known already may always announce again from where it was. Super nodes
+      are bound by the first two alone, so that a flood of anonymous nodes cannot keep them out of a swarm.
+    * The store starts empty and may forget everything at any time: nodes announce again.
+    * Time comes in as `now`, seconds that do not go back, chance as `rng`.
+    """
+
+    def announce(entry: Entry) -> Deferred[Admission]:
+        """Take a node in, or its newer state; its `seen` is the time now. The answer says whether it is listed."""
+
+    def leave(resource: str, node_id: str, session: str, now: float) -> Deferred[bool]:
+        """Forget a node in a swarm, if the entry is of that very session; the answer says whether it was."""
+
+    def look(
+        resource: str, node_id: str, isp: str | None, count: int, now: float, rng: "Random"
+    ) -> Deferred[Candidates]:
+        """Draw nodes for the node `node_id` in `isp`, and count the swarm; empty for an unknown resource.
+
+        Never the node itself, never one with port 0. Drawn are at most `count` of each: super nodes, seeds and
+        leeches, inside the ISP and outside; outside ones are among them if there are any. An unknown ISP has no
+        inside. Every reachable node can be drawn.
+        """
+
+    def expire(now: float) -> Deferred[int]:
+        """Forget the silent; how many entries went. Called now and then, correctness does not depend on it."""
+
+    def occupancy(now: float) -> Deferred[Occupancy]:
+        """How full the store is."""
+
+    def close() -> Deferred[None]:
+        """Let go of what the store holds open."""

@@ -1,0 +1,42 @@
+"""How does a local tracker stay known at the global one?"""
+
+from collections.abc import Awaitable, Callable
+
+from twisted.logger import Logger
+
+from p2sp.net.errors import NetError
+from p2sp.tracker.schema import Registration, RegistrationAnswer
+
+
+class Registrar:
+    """Registers again and again; a global tracker that is away is news once, and no reason to stop.
+
+    `interval` is how many seconds the global tracker wants between two registrations, as far as it has said.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        register: Callable[[Registration], Awaitable[RegistrationAnswer]],
+        registration: Registration,
+        interval: float,
+    ) -> None:
+        self.interval = interval
+        self._register = register
+        self._registration = registration
+        self._known: bool | None = None
+
+    async def run(self) -> None:
+        """Register once; never raises NetError."""
+        try:
+            answer = await self._register(self._registration)
+        except NetError as error:
+            if self._known is not False:
+                self.log.warn("not registered at the global tracker: {error}", error=error)
+            self._known = False
+            return
+        if not self._known:
+            self.log.info("registered at the global tracker for {isps}", isps=", ".join(self._registration.isps[:10]))
+        self._known = True
+        self.interval = answer.interval

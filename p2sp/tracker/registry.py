@@ -1,0 +1,84 @@
+"""Which local trackers serve an ISP?"""
+
+from typing import Final
+
+import attrs
+
+from p2sp.net.addresses import parse_base_url
+from p2sp.tracker.schema import Registration, Scope, TrackerRef
+
+MOST_TRACKERS: Final = 1_000
+MOST_PER_ISP: Final = 16
+
+
+class RegistryFull(Exception):
+    """No more local trackers are taken."""
+
+
+@attrs.frozen
+class _Registered:
+    url: str
+    isps: frozenset[str]
+    until: float
+
+
+@attrs.define
+class LocalTrackers:
+    """Local trackers that registered lately, by the key they proved; `ttl` in seconds, time comes in as `now`."""
+
+    ttl: float
+    most: int = MOST_TRACKERS
+    _trackers: dict[str, _Registered] = attrs.field(factory=dict)
+    _by_isp: dict[str, dict[str, None]] = attrs.field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._trackers)
+
+    def register(self, node_id: str, registration: Registration, now: float) -> None:
+        """Take a tracker in, or what it says now in place of what it said before.
+
+        Raises ValueError for a URL that clients cannot use, RegistryFull when there are too many.
+        """
+        url = https_url(registration.url)
+        self._expire(now)
+        if node_id not in self._trackers and len(self._trackers) >= self.most:
+            raise RegistryFull(f"{self.most} local trackers are registered already")
+        self._forget(node_id)
+        self._trackers[node_id] = _Registered(url, frozenset(registration.isps), now + self.ttl)
+        for isp in registration.isps:
+            self._by_isp.setdefault(isp, {})[node_id] = None
+
+    def serving(self, isp: str | None, now: float) -> list[TrackerRef]:
+        """The local trackers of an ISP, at most 16; none for an unknown one."""
+        self._expire(now)
+        if isp is None:
+            return []
+        urls = dict.fromkeys(self._trackers[node_id].url for node_id in self._by_isp.get(isp, ()))
+        return [TrackerRef(url, Scope.LOCAL) for url in list(urls)[:MOST_PER_ISP]]
+
+    def _expire(self, now: float) -> None:
+        # Registering again puts a tracker at the end: the oldest stands in front.
+        while self._trackers:
+            node_id, oldest = next(iter(self._trackers.items()))
+            if oldest.until > now:
+                return
+            self._forget(node_id)
+
+    def _forget(self, node_id: str) -> None:
+        registered = self._trackers.pop(node_id, None)
+        for isp in registered.isps if registered else ():
+            serving = self._by_isp[isp]
+            del serving[node_id]
+            if not serving:
+                del self._by_isp[isp]
+
+
+def https_url(url: str) -> str:
+    """The base URL of a service, normalised.
+
+    Raises ValueError unless it is HTTPS, names a host and carries no credentials, query or fragment.
+    """
+    base = parse_base_url(url)
+    if not base.startswith("https://"):
+        raise ValueError(f"{url!r} must begin with https://")
+    return base

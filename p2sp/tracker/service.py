@@ -1,0 +1,109 @@
+"""Which parts make up a running tracker?"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorTime
+
+from p2sp.net.api_client import ApiClient
+from p2sp.net.identity import Identity, load_identity
+from p2sp.net.jsonapi import Api, RateLimit, make_site
+from p2sp.net.trust import Trust, client_policy, server_context
+from p2sp.ops.config import resolve
+from p2sp.ops.service import RoleService
+from p2sp.statistics.client import StatisticsClient
+from p2sp.tracker.accounting import Accounting
+from p2sp.tracker.api import TrackerApi
+from p2sp.tracker.client import TrackerClient
+from p2sp.tracker.config import TrackerConfig, check_config, load_costs, load_network_map
+from p2sp.tracker.core import Tracker
+from p2sp.tracker.memory import MemorySwarmStore
+from p2sp.tracker.registrar import Registrar
+from p2sp.tracker.registry import LocalTrackers, https_url
+from p2sp.tracker.schema import Scope, TrackerRef
+from p2sp.tracker.selection import make_policy
+
+LAST_REPORT = 5.0
+
+
+def make_service(
+    config: TrackerConfig,
+    config_path: Path,
+    reactor: IReactorTime,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+    rng: random.Random | None = None,
+) -> RoleService:
+    """The tracker as a service; relative paths start at the folder of `config_path`.
+
+    `now` counts silence and must not go back, `wall` is seconds since 1970. Raises BadIdentity when a key or
+    certificate cannot be used, ConfigError for values that do not fit or maps that cannot be read.
+    """
+    check_config(config, config_path)
+    chance = rng or random.Random()
+    identity = load_identity(resolve(config_path, config.identity))
+    trust = Trust.from_file(resolve(config_path, config.authority))
+    role = RoleService("tracker", reactor, rng=chance)
+    tracker = Tracker(
+        scope=config.scope,
+        epoch=secrets.token_hex(8),
+        interval=config.interval_seconds,
+        store=MemorySwarmStore(config.expiry_seconds, config.limits.store_limits()),
+        policy=make_policy(config.selection, remote_most=config.remote_max, costs=load_costs(config, config_path)),
+        now=now,
+        wall=wall,
+        rng=chance,
+        network_map=load_network_map(config, config_path),
+        registry=LocalTrackers(3 * config.interval_seconds) if config.scope is Scope.GLOBAL else None,
+    )
+    _report(role, tracker, config, identity, trust)
+    _register(role, tracker, config, identity, trust)
+    role.on_stop("closing the swarms", tracker.store.close)
+    role.every(config.interval_seconds, lambda: tracker.store.expire(now()), "forgetting silent nodes")
+    limits = config.limits
+    handlers = TrackerApi(tracker, RateLimit(limits.rate_per_node, limits.burst_per_node))
+    api = Api(
+        trust,
+        reactor,
+        role="tracker",
+        node_id=identity.node_id,
+        rate_limit=RateLimit(limits.rate_per_address, limits.burst_per_address),
+        health=handlers.health,
+    )
+    handlers.add_to(api)
+    role.listen(config.listen, make_site(api), server_context(identity))
+    return role
+
+
+def _report(role: RoleService, tracker: Tracker, config: TrackerConfig, identity: Identity, trust: Trust) -> None:
+    """Let accounts flow to the statistics server, if there is one."""
+    if config.statistics is None:
+        return
+    api = ApiClient(role.reactor, config.statistics, policy=client_policy(identity, trust))
+    accounting = Accounting(
+        StatisticsClient(api).send, interval=config.report_seconds, now=tracker.now, rng=tracker.rng
+    )
+    tracker.accounting = accounting
+    role.every(config.report_seconds, accounting.flush, "reporting to the statistics server")
+    role.on_stop("closing the way to the statistics server", api.close)
+    role.on_stop("reporting for the last time", accounting.flush_now, deadline=LAST_REPORT)
+
+
+def _register(role: RoleService, tracker: Tracker, config: TrackerConfig, identity: Identity, trust: Trust) -> None:
+    """Let the global tracker know this local one, and this one's clients know the global one."""
+    if config.global_tracker is None or config.registration is None:
+        return
+    api = ApiClient(role.reactor, config.global_tracker, policy=client_policy(identity, trust))
+    registrar = Registrar(TrackerClient(api).register, config.registration, config.interval_seconds)
+
+    async def register() -> None:
+        await registrar.run()
+        job.interval = registrar.interval
+
+    job = role.every(config.interval_seconds, register, "registering at the global tracker", at_once=True)
+    role.on_stop("closing the way to the global tracker", api.close)
+    tracker.others = (TrackerRef(https_url(config.global_tracker), Scope.GLOBAL),)

@@ -1,0 +1,11 @@
+"""Which roles does `twistd` offer?"""
+
+from twisted.application.service import ServiceMaker
+
+index = ServiceMaker("p2sp resource index", "p2sp.index.tap", "Knows what is where.", "p2sp-index")
+statistics = ServiceMaker(
+    "p2sp statistics server", "p2sp.statistics.tap", "Sums up what trackers report.", "p2sp-statistics"
+)
+tracker = ServiceMaker(
+    "p2sp tracker", "p2sp.tracker.tap", "Names the nodes of a swarm, local ones first.", "p2sp-tracker"
+)
