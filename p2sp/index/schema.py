@@ -4,8 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
 Url = Annotated[str, Meta(max_length=2048, pattern="^https?://")]
 Size = Annotated[int, Meta(ge=0, le=2**62)]
 
@@ -38,7 +38,10 @@ class FileView(Struct, frozen=True):
 
 
 class ResourceView(Struct, frozen=True):
-    """What the index knows of a resource."""
+    """What the index knows of a resource.
+
+    `files` may show only the first ones: `file_count` says how many there are, and the torrent has them all.
+    """
 
     id: ResourceId
     name: str
@@ -49,6 +52,7 @@ class ResourceView(Struct, frozen=True):
     magnet: str
     sha256: Hex64 | None = None
     published: float = 0.0
+    file_count: int = 0
 
 
 class LookupAnswer(Struct, frozen=True):

@@ -46,7 +46,7 @@ class Rollup(Struct, frozen=True):
     """Everything that happened to one resource in one ISP in one interval.
 
     `start` and `seconds` bound the interval. Bytes are what clients received, by kind of source, and `fill` what
-    super nodes fetched. `clients` counts distinct nodes that moved bytes, `speed` is their volume-weighted mean
+    super nodes fetched. `clients` counts distinct nodes that received bytes, `speed` is their volume-weighted mean
     download rate in bytes a second. `revision` grows with every change: a reader asks for what is newer than the last
     one it saw.
     """
@@ -74,3 +74,9 @@ class RollupPage(Struct, frozen=True):
     rollups: Annotated[list[Rollup], Meta(max_length=1000)]
     cursor: Count
     more: bool
+
+
+class ResourceRollups(Struct, frozen=True):
+    """What happened to one resource, newest interval first."""
+
+    rollups: Annotated[list[Rollup], Meta(max_length=1000)]

@@ -3,6 +3,7 @@
 from twisted.application.service import ServiceMaker
 
 index = ServiceMaker("p2sp resource index", "p2sp.index.tap", "Knows what is where.", "p2sp-index")
+manager = ServiceMaker("p2sp super node manager", "p2sp.manager.tap", "Says who shall hold what.", "p2sp-manager")
 statistics = ServiceMaker(
     "p2sp statistics server", "p2sp.statistics.tap", "Sums up what trackers report.", "p2sp-statistics"
 )

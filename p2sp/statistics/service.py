@@ -1,0 +1,61 @@
+"""Which parts make up a running statistics server?"""
+
+from pathlib import Path
+from typing import Final
+
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
+
+from p2sp.net.identity import load_identity
+from p2sp.net.jsonapi import Api, make_site
+from p2sp.net.trust import Trust, server_context
+from p2sp.ops.config import resolve
+from p2sp.ops.database import Database
+from p2sp.ops.service import RoleService
+from p2sp.statistics.api import StatisticsApi
+from p2sp.statistics.config import StatisticsConfig, check, database_url, duration
+from p2sp.statistics.interfaces import IStatisticsStore
+from p2sp.statistics.store import SqlStatisticsStore, metadata
+
+PRUNE_EVERY: Final = 600.0
+# One transaction forgets no more than this, so that a batch never waits long for it.
+PRUNE_AT_ONCE: Final = 2000
+
+_log = Logger()
+
+
+def make_service(config: StatisticsConfig, config_path: Path, reactor: IReactorTime) -> RoleService:
+    """The statistics server as a service; relative paths start at the folder of `config_path`.
+
+    Raises BadIdentity when a key or certificate cannot be used, ConfigError for values that do not fit.
+    """
+    check(config, config_path)
+    identity = load_identity(resolve(config_path, config.identity))
+    trust = Trust.from_file(resolve(config_path, config.authority))
+    state = resolve(config_path, config.state)
+    database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata)
+    store = SqlStatisticsStore(
+        database,
+        interval=duration(config_path, "interval", config.interval),
+        retention=duration(config_path, "retention", config.retention),
+        max_age=duration(config_path, "max_sample_age", config.max_sample_age),
+    )
+    api = Api(trust, reactor, role="statistics", node_id=identity.node_id)
+    StatisticsApi(store, reactor).mount(api)
+    role = RoleService("statistics", reactor)
+    role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
+    role.on_start("opening the database", database.open)
+    role.on_stop("closing the database", database.close)
+    role.listen(config.listen, make_site(api), server_context(identity))
+    role.every(PRUNE_EVERY, lambda: prune(store, reactor), "forgetting old statistics", at_once=True)
+    return role
+
+
+async def prune(store: IStatisticsStore, clock: IReactorTime) -> int:
+    """Forget everything beyond its time, a little in each transaction; how much it was."""
+    forgotten = 0
+    while count := await store.prune(clock.seconds(), PRUNE_AT_ONCE):
+        forgotten += count
+    if forgotten:
+        _log.info("{count} old sessions and rollups were forgotten", count=forgotten)
+    return forgotten
