@@ -1,0 +1,63 @@
+"""Which parts make up a running manager?"""
+
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+
+from p2sp.manager.api import ManagerApi
+from p2sp.manager.config import ManagerConfig, check_config, database_url, https_url, load_network_map
+from p2sp.manager.control import Manager
+from p2sp.manager.demand import DemandTable
+from p2sp.manager.placement import POLICIES
+from p2sp.manager.store import SqlNodeRegistry, metadata
+from p2sp.net.api_client import ApiClient
+from p2sp.net.identity import load_identity
+from p2sp.net.jsonapi import Api, make_site
+from p2sp.net.trust import Trust, client_policy, server_context
+from p2sp.ops.config import resolve
+from p2sp.ops.database import Database
+from p2sp.ops.service import RoleService
+from p2sp.statistics.client import StatisticsClient
+
+
+def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime) -> RoleService:
+    """The manager as a service; relative paths start at the folder of `config_path`.
+
+    The clock of `reactor` counts seconds since 1970. Raises BadIdentity when a key or certificate cannot be used,
+    ConfigError for values that do not fit or a map that cannot be read.
+    """
+    check_config(config, config_path)
+    identity = load_identity(resolve(config_path, config.identity))
+    trust = Trust.from_file(resolve(config_path, config.authority))
+    state = resolve(config_path, config.state)
+    network_map = load_network_map(config, config_path)
+    database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata)
+    statistics = ApiClient(reactor, https_url(config.statistics), policy=client_policy(identity, trust))
+    limits = config.limits
+    manager = Manager(
+        SqlNodeRegistry(database),
+        StatisticsClient(statistics),
+        DemandTable(limits.half_life),
+        POLICIES[config.policy](limits),
+        now=reactor.seconds,
+        isp_of=network_map.isp_of if network_map is not None else lambda _: None,
+        isps=config.supernode_isps,
+        heartbeat_interval=config.heartbeat_seconds,
+    )
+    handlers = ManagerApi(manager)
+    api = Api(trust, reactor, role="manager", node_id=identity.node_id, health=handlers.health)
+    handlers.mount(api)
+    role = RoleService("manager", reactor)
+    role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
+    role.on_start("opening the database", database.open)
+    role.on_stop("closing the database", database.close)
+    role.on_stop("closing the way to the statistics server", statistics.close)
+    role.listen(config.listen, make_site(api), server_context(identity))
+
+    async def sync() -> None:
+        if await manager.sync():
+            reading.run_soon()
+
+    reading = role.every(config.sync_seconds, sync, "reading the statistics", at_once=True)
+    role.every(config.period_seconds, manager.decide, "deciding on placements")
+    return role
