@@ -106,11 +106,11 @@ class Learner:
                 self.refused(session, request, now)
         for session in sessions:
             while session not in self._avoided and session.abilities and len(session.hashes_asked) < _RUNS_AT_ONCE:
-                request = plan.next()
-                if request is None:
+                run = plan.next()
+                if run is None:
                     return
-                if request in session.hashes_asked:
-                    plan.give_back(request)
+                if run in session.hashes_asked:
+                    plan.give_back(run)
                     break
-                self._asked[request] = (session, now)
-                session.ask_hashes(request)
+                self._asked[run] = (session, now)
+                session.ask_hashes(run)

@@ -1,0 +1,312 @@
+"""How does one connection to another node live: its handshakes, its bytes both ways, its silence and its end?"""
+
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from p2sp.net.errors import NetError
+from p2sp.net.trust import peer_node_id
+from p2sp.resource.layout import Block
+from p2sp.schedule.spans import Kind
+from p2sp.wire.errors import LinkLost, LinkRefused, RemoteProtocolError
+from p2sp.wire.extensions import Abilities, DontHave
+from p2sp.wire.messages import Bitfield, Choke, Handshake, Have, HaveAll, HaveNone, Piece, Reject, Unchoke
+from p2sp.wire.session import Event, Session
+from p2sp.wire.upload import Uploader
+
+HANDSHAKE_SECONDS: Final = 10.0
+KEEP_ALIVE_SECONDS: Final = 60.0
+SILENCE_SECONDS: Final = 150.0
+CLOSE_SECONDS: Final = 2.0
+"""Seconds a polite end may take before the connection is cut."""
+
+MAX_UNSENT: Final = 4 * 1024 * 1024
+"""Bytes that may pile up for a side that does not read, beyond what the transport holds."""
+
+
+class LinkOwner(Protocol):
+    """Who decides about links: the peer network."""
+
+    def secured(self, link: "PeerLink") -> None:
+        """The node id is proven; a link we dialled is to be opened. Raises LinkRefused."""
+
+    def asked(self, link: "PeerLink", handshake: Handshake) -> None:
+        """An incoming link names its resource and is to be opened. Raises LinkRefused."""
+
+    def joined(self, link: "PeerLink") -> None:
+        """Both handshakes are done."""
+
+    def heard(self, link: "PeerLink", event: Event) -> None:
+        """The other side said something. Raises RemoteProtocolError."""
+
+    def lost(self, link: "PeerLink", reason: str) -> None:
+        """The connection is gone."""
+
+
+class BlockTaker(Protocol):
+    """Who asked for blocks of a link, and takes them."""
+
+    def block(self, piece: int, begin: int, data: bytes) -> None:
+        """A block that was requested, and not cancelled since."""
+
+    def rejected(self, piece: int, begin: int, length: int) -> None:
+        """A request will not be served."""
+
+    def changed(self) -> None:
+        """What the other side has, or whether it serves us, changed."""
+
+    def ended(self, reason: str) -> None:
+        """The link is over; nothing more will come."""
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class PeerLink(TwistedProtocol):
+    """One TLS connection to another node for one resource.
+
+    `node_id` and `address` are the other side's; `kind` is what it is known to be. `session` is the state of the
+    protocol; whoever makes it say something calls `flush` afterwards.
+    """
+
+    _log = Logger()
+
+    def __init__(self, owner: LinkOwner, clock: IReactorTime, *, outgoing: bool, kind: Kind = Kind.PEER) -> None:
+        self.outgoing = outgoing
+        self.kind = kind
+        self.node_id = ""
+        self.address: tuple[str, int] = ("", 0)
+        self.session = Session()
+        self.uploader: Uploader | None = None
+        self.taker: BlockTaker | None = None
+        self.is_joined = False
+        self.closing = False
+        self.downloaded = 0
+        self._owner = owner
+        self.clock = clock
+        self._reason = ""
+        self._lost = False
+        self._deadline: IDelayedCall | None = None
+        self._abort: IDelayedCall | None = None
+        self._holders: set[object] = set()
+        self._last_sent = self._last_received = clock.seconds()
+        self._full_since: float | None = None
+        self._unsent = 0
+        self._waiting: Deferred[PeerLink] | None = None
+
+    # For whoever downloads from or looks at the link.
+
+    @property
+    def label(self) -> str:
+        """Kind and address, for logs."""
+        return f"{self.kind} {self.address[0]}:{self.address[1]}"
+
+    def when_joined(self) -> "Deferred[PeerLink]":
+        """Fires when both handshakes are done; fails with the reason if they never are. To be asked for once."""
+        self._waiting = Deferred(lambda _: self.close("the call was given up"))
+        return self._waiting
+
+    def attach(self, taker: BlockTaker) -> None:
+        """Give blocks to `taker` from now on; whoever took them before hears that it is over."""
+        before, self.taker = self.taker, taker
+        if before is not None:
+            before.ended("the link is used by another source")
+
+    def request(self, block: Block) -> None:
+        """Ask for a block, to be given to the taker. Raises LocalProtocolError when that is not allowed now."""
+        self.session.request(block)
+
+    def cancel(self, block: Block) -> None:
+        """Take a request back: the taker will not hear of it any more."""
+        self.session.cancel(block)
+
+    def hold(self, holder: object) -> None:
+        """Stop reading from the connection on behalf of `holder`; a little more may still come."""
+        if not self._holders and not self.closing and self.transport is not None:
+            self._producing().pauseProducing()
+        self._holders.add(holder)
+
+    def release(self, holder: object) -> None:
+        """`holder` takes bytes again; reading goes on when nobody holds."""
+        if holder not in self._holders:
+            return
+        self._holders.remove(holder)
+        if not self._holders and not self.closing:
+            self._last_received = self.clock.seconds()
+            self._producing().resumeProducing()
+
+    @property
+    def held(self) -> bool:
+        """Whether we ourselves do not read."""
+        return bool(self._holders)
+
+    def flush(self) -> None:
+        """Send what the session has to say."""
+        outgoing = self.session.take_outgoing()
+        if not outgoing or self.closing or self.transport is None:
+            return
+        self._last_sent = self.clock.seconds()
+        if self._full_since is not None:
+            self._unsent += sum(map(len, outgoing))
+            if self._unsent > MAX_UNSENT:
+                self.close("the other side does not read what it asks for", abort=True)
+                return
+        # Buffers are joined right away, so views will do as well as bytes.
+        self.transport.writeSequence(cast(list[bytes], outgoing))
+
+    def tick(self) -> None:
+        """Look at the clock: to be called every few seconds."""
+        now = self.clock.seconds()
+        if self.closing or not self.is_joined:
+            return
+        if self._full_since is not None and now - self._full_since >= SILENCE_SECONDS:
+            self.close(f"the other side has not read for {SILENCE_SECONDS:.0f} seconds", abort=True)
+        elif not self._holders and now - self._last_received >= SILENCE_SECONDS:
+            self.close(f"silent for {SILENCE_SECONDS:.0f} seconds")
+        elif now - self._last_sent >= KEEP_ALIVE_SECONDS:
+            self.session.keep_alive()
+            self.flush()
+
+    def close(self, reason: str, *, abort: bool = False, error: BaseException | None = None) -> None:
+        """End the link: what was written before is given two seconds to get out, unless it is to be cut at once."""
+        if self.closing:
+            return
+        self._end(reason, error)
+        if self.transport is None or self._lost:
+            return
+        if abort:
+            self._transport().abortConnection()
+            return
+        IConsumer(self.transport).unregisterProducer()
+        if self._holders:
+            # The end of the connection is something to be read, too.
+            self._producing().resumeProducing()
+        self._abort = self.clock.callLater(CLOSE_SECONDS, self._transport().abortConnection)
+        self._transport().loseConnection()
+
+    # For the transport.
+
+    def connectionMade(self) -> None:
+        peer: IAddress = self._transport().getPeer()
+        self.address = (str(getattr(peer, "host", "")), int(getattr(peer, "port", 0)))
+        self._deadline = self.clock.callLater(
+            HANDSHAKE_SECONDS, self.close, f"no handshake within {HANDSHAKE_SECONDS:.0f} seconds", abort=True
+        )
+        if self.closing:
+            self._transport().abortConnection()
+
+    def handshakeCompleted(self) -> None:
+        node_id = peer_node_id(self.transport)
+        if node_id is None:
+            self.close("the other side shows no certificate")
+            return
+        self.node_id = node_id
+        IConsumer(self.transport).registerProducer(self, True)
+        self._guarded(lambda: self._owner.secured(self))
+        self.flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._last_received = self.clock.seconds()
+        if not self.closing:
+            self._guarded(lambda: self._hear(data))
+            if self.uploader is not None:
+                self.uploader.pump()
+            self.flush()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        if not self.closing:
+            self._end(reason.getErrorMessage(), reason.value)
+        for call in (self._deadline, self._abort):
+            if call is not None and call.active():
+                call.cancel()
+        self._holders.clear()
+        self._owner.lost(self, self._reason)
+
+    def pauseProducing(self) -> None:
+        self._full_since = self.clock.seconds()
+        self._unsent = 0
+        if self.uploader is not None:
+            self.uploader.pause()
+
+    def resumeProducing(self) -> None:
+        self._full_since = None
+        if self.uploader is not None:
+            self.uploader.resume()
+
+    def stopProducing(self) -> None:
+        self._full_since = None
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (RemoteProtocolError, LinkRefused) as error:
+            self.close(str(error), error=error)
+
+    def _hear(self, data: bytes) -> None:
+        for event in self.session.receive(data):
+            match event:
+                case Piece(piece, begin, block):
+                    self.downloaded += len(block)
+                    if self.taker is not None:
+                        assert isinstance(block, bytes)
+                        self.taker.block(piece, begin, block)
+                case Reject(piece, begin, length):
+                    if self.taker is not None:
+                        self.taker.rejected(piece, begin, length)
+                case Handshake():
+                    if not self.outgoing:
+                        self._owner.asked(self, event)
+                case Abilities() if not self.is_joined:
+                    self._join()
+                case _:
+                    self._owner.heard(self, event)
+                    if self.taker is not None and isinstance(
+                        event, Choke | Unchoke | Have | Bitfield | HaveAll | HaveNone | DontHave
+                    ):
+                        self.taker.changed()
+            if self.closing:
+                return
+
+    def _join(self) -> None:
+        self.is_joined = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._owner.joined(self)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not self.closing:
+            waiting.callback(self)
+
+    def _end(self, reason: str, error: BaseException | None = None) -> None:
+        """Stop everything but the connection itself, and tell those who wait."""
+        self.closing = True
+        self._reason = reason
+        self._log.debug("link with {link.label} ends: {reason}", link=self, reason=reason)
+        if self.uploader is not None:
+            self.uploader.stop()
+        taker, self.taker = self.taker, None
+        if taker is not None:
+            taker.ended(reason)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.errback(Failure(error if isinstance(error, NetError | LinkRefused) else LinkLost(reason)))
+
+    def _transport(self) -> ITCPTransport:
+        assert self.transport is not None
+        return ITCPTransport(self.transport)
+
+    def _producing(self) -> IPushProducer:
+        return IPushProducer(self.transport)

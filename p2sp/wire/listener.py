@@ -1,0 +1,325 @@
+"""Which connections to other nodes do we take and make, and which resource is each for?"""
+
+from collections import Counter
+from ipaddress import ip_address
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    connectProtocol,
+    wrapClientTLS,
+)
+from twisted.internet.error import ConnectError, UserError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorTCP,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from p2sp.net.identity import Identity
+from p2sp.net.listen import listen_tcp
+from p2sp.net.throttle import TokenBucket
+from p2sp.net.trust import pinned_client_context, server_context
+from p2sp.schedule.spans import Kind
+from p2sp.wire.choker import Choker
+from p2sp.wire.door import Door
+from p2sp.wire.errors import LinkLost, LinkRefused
+from p2sp.wire.interfaces import IShared
+from p2sp.wire.link import PeerLink
+from p2sp.wire.messages import Handshake, Interested, NotInterested
+from p2sp.wire.session import Event
+from p2sp.wire.swarm import Swarm
+from p2sp.wire.upload import Gate
+
+ALPN: Final = (b"p2sp/1",)
+CONNECT_SECONDS: Final = 10.0
+TICK_SECONDS: Final = 5.0
+
+
+class PeerNetwork:
+    """All links of this node to others: listens, dials, routes by resource and shares out upload slots.
+
+    `reactor` is both TCP and time; `upload` caps what is given to all others together. `max_links` bounds all
+    connections there are, `max_half_open` those without handshakes yet, `max_per_address` the incoming ones of one
+    address. Links between the same two nodes: one for each resource.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        identity: Identity,
+        *,
+        upload: TokenBucket | None = None,
+        slots: int = 8,
+        max_links: int = 200,
+        max_half_open: int = 64,
+        max_per_address: int = 16,
+    ) -> None:
+        self.node_id = identity.node_id
+        self._reactor = reactor
+        self._clock = IReactorTime(reactor)
+        self._identity = identity
+        self._peer_id = b"-PS0100-" + bytes.fromhex(identity.node_id)[:12]
+        self._gate = Gate(self._clock, upload)
+        self._choker: Choker[PeerLink] = Choker(slots)
+        self._max_links = max_links
+        self._max_half_open = max_half_open
+        self._max_per_address = max_per_address
+        self._swarms: dict[bytes, Swarm] = {}
+        self._of: dict[PeerLink, Swarm] = {}
+        self._links: set[PeerLink] = set()
+        self._gone: dict[PeerLink, list[Deferred[None]]] = {}
+        self._calls: dict[tuple[bytes, str], Deferred[PeerLink]] = {}
+        self._ports: list[IListeningPort] = []
+        self._closed = False
+        self._ticking = LoopingCall(self._tick)
+        self._ticking.clock = self._clock
+
+    @property
+    def port(self) -> int:
+        """The port we listen on, 0 when we do not."""
+        return int(self._ports[0].getHost().port) if self._ports else 0  # type: ignore[attr-defined]
+
+    @property
+    def links(self) -> int:
+        """Connections there are, half-open ones and those that end included."""
+        return len(self._links)
+
+    def listen(self, host: str, port: int) -> IListeningPort:
+        """Take links at an IP address. Raises CannotListen naming it."""
+        text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        door = Door(self, server_context(self._identity, alpn=ALPN), self._clock)
+        listening = listen_tcp(IReactorTCP(self._reactor), text, door)
+        self._ports.append(listening)
+        return listening
+
+    def share(self, shared: IShared) -> None:
+        """Take part in a resource. Raises ValueError when we do already."""
+        swarm = Swarm(shared, self._clock, self._gate, self.node_id, self._peer_id)
+        if swarm.info_hash in self._swarms:
+            swarm.close("shared twice")
+            raise ValueError(f"resource {shared.resource_id.hex()} is shared already")
+        self._swarms[swarm.info_hash] = swarm
+        if not self._ticking.running and not self._closed:
+            self._ticking.start(TICK_SECONDS, now=False).addErrback(self._tick_failed)
+
+    def unshare(self, shared: IShared) -> "Deferred[None]":
+        """Leave a resource; fires when its links are gone."""
+        swarm = self._swarms.get(shared.resource_id[:20])
+        if swarm is None or swarm.shared is not shared:
+            return succeed(None)
+        del self._swarms[swarm.info_hash]
+        for (info_hash, _), call in list(self._calls.items()):
+            if info_hash == swarm.info_hash:
+                call.cancel()
+        links = [link for link, of in self._of.items() if of is swarm]
+        swarm.close("the resource is no longer shared here")
+        return self._when_gone(links)
+
+    def stored(self, shared: IShared) -> None:
+        """Tell that `shared.store` has come to be there: what it holds is announced from now on."""
+        self._swarm_of(shared).stored()
+
+    def forgotten(self, shared: IShared, piece: int) -> None:
+        """Tell that a piece was let go by the store: it is announced as gone (BEP 54)."""
+        self._swarm_of(shared).forgotten(piece)
+
+    def links_of(self, shared: IShared) -> list[PeerLink]:
+        """The links of a resource that have joined."""
+        return [link for link in self._swarm_of(shared).links.values() if link.is_joined and not link.closing]
+
+    def dial(
+        self,
+        shared: IShared,
+        host: str,
+        port: int,
+        node_id: str,
+        *,
+        bind_address: str | None = None,
+        kind: Kind = Kind.PEER,
+    ) -> "Deferred[PeerLink]":
+        """Call a node for a resource; fires with the link when both handshakes are done.
+
+        Fails with LinkRefused when we do not want such a link, IdentityMismatch when somebody else answers, and
+        LinkLost for everything else. Cancelling gives the call up.
+        """
+        key = (shared.resource_id[:20], node_id)
+        if key in self._calls:
+            return _failed(LinkRefused(f"{node_id[:16]} is being called already"))
+        call = Deferred.fromCoroutine(self._dial(shared, host, port, node_id, bind_address, kind))
+        if not call.called:
+            self._calls[key] = call
+            call.addBoth(self._called, key)
+        return call
+
+    def close(self) -> "Deferred[None]":
+        """Stop listening and end all links: what is written already may still get out for two seconds."""
+        self._closed = True
+        if self._ticking.running:
+            self._ticking.stop()
+        stopping: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in self._ports]
+        self._ports.clear()
+        for call in list(self._calls.values()):
+            call.cancel()
+        for swarm in list(self._swarms.values()):
+            swarm.close("this node is going away")
+        self._swarms.clear()
+        for link in list(self._links):
+            link.close("this node is going away")
+        self._gate.close()
+        ending = [*stopping, self._when_gone(list(self._links))]
+        return gatherResults(ending, consumeErrors=True).addCallback(lambda _: None)
+
+    # For links: see LinkOwner.
+
+    def secured(self, link: PeerLink) -> None:
+        if link.node_id == self.node_id:
+            raise LinkRefused("a link to ourselves")
+        swarm = self._of.get(link)
+        if swarm is not None:
+            swarm.admit(link)
+
+    def asked(self, link: PeerLink, handshake: Handshake) -> None:
+        swarm = self._swarms.get(handshake.info_hash)
+        if swarm is None:
+            raise LinkRefused(f"resource {handshake.info_hash.hex()} is not shared here")
+        self._of[link] = swarm
+        swarm.admit(link)
+
+    def joined(self, link: PeerLink) -> None:
+        swarm = self._of[link]
+        self._log.debug("{link.label} joined", link=link)
+        swarm.shared.joined(link)
+        swarm.learn()
+
+    def heard(self, link: PeerLink, event: Event) -> None:
+        if isinstance(event, Interested | NotInterested):
+            self._choke()
+        else:
+            self._of[link].heard(link, event)
+
+    def lost(self, link: PeerLink, reason: str) -> None:
+        self._links.discard(link)
+        swarm = self._of.pop(link, None)
+        if swarm is not None:
+            swarm.release(link)
+            if link.is_joined:
+                swarm.shared.left(link, reason)
+        for waiting in self._gone.pop(link, ()):
+            waiting.callback(None)
+        if not self._closed:
+            self._choke()
+
+    def admits(self, host: str) -> bool:
+        """Whether one more connection from that address is taken."""
+        if self._closed or len(self._links) >= self._max_links:
+            return False
+        if sum(not link.is_joined for link in self._links) >= self._max_half_open:
+            return False
+        return Counter(link.address[0] for link in self._links if not link.outgoing)[host] < self._max_per_address
+
+    def take(self) -> PeerLink:
+        """A link for a connection that comes in, counted from now on."""
+        link = PeerLink(self, self._clock, outgoing=False)
+        self._links.add(link)
+        return link
+
+    async def _dial(
+        self, shared: IShared, host: str, port: int, node_id: str, bind_address: str | None, kind: Kind
+    ) -> PeerLink:
+        swarm = self._swarms.get(shared.resource_id[:20])
+        if self._closed or swarm is None or swarm.shared is not shared:
+            raise LinkRefused(f"resource {shared.resource_id.hex()} is not shared here")
+        if node_id == self.node_id:
+            raise LinkRefused("a call to ourselves")
+        if node_id in swarm.links:
+            raise LinkRefused(f"there is a link to {node_id[:16]} already")
+        if len(self._links) + len(self._calls) >= self._max_links:
+            raise LinkRefused(f"there are {self._max_links} links already")
+        link = PeerLink(self, self._clock, outgoing=True, kind=kind)
+        joined = link.when_joined()
+        endpoint = wrapClientTLS(
+            pinned_client_context(self._identity, node_id, alpn=ALPN), self._endpoint(host, port, bind_address)
+        )
+        self._links.add(link)
+        self._of[link] = swarm
+        try:
+            await connectProtocol(endpoint, link)
+        except (ConnectError, UserError, OSError) as error:
+            joined.addErrback(lambda _: None)
+            link.close(str(error))
+            self.lost(link, str(error))
+            raise LinkLost(f"{host}:{port} cannot be reached: {error}") from error
+        except BaseException:
+            joined.addErrback(lambda _: None)
+            link.close("the call was given up", abort=True)
+            if link.transport is None:
+                self.lost(link, "the call was given up")
+            raise
+        return await joined
+
+    def _endpoint(self, host: str, port: int, bind_address: str | None) -> IStreamClientEndpoint:
+        bind = (bind_address, 0) if bind_address else None
+        try:
+            version = ip_address(host).version
+        except ValueError:
+            return HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_SECONDS, bindAddress=bind)
+        kind = TCP4ClientEndpoint if version == 4 else TCP6ClientEndpoint
+        return kind(self._reactor, host, port, timeout=CONNECT_SECONDS, bindAddress=bind)
+
+    def _called(self, result: Any, key: tuple[bytes, str]) -> Any:
+        del self._calls[key]
+        return result
+
+    def _swarm_of(self, shared: IShared) -> Swarm:
+        swarm = self._swarms.get(shared.resource_id[:20])
+        if swarm is None:
+            raise ValueError(f"resource {shared.resource_id.hex()} is not shared here")
+        return swarm
+
+    def _when_gone(self, links: list[PeerLink]) -> "Deferred[None]":
+        waiting: list[Deferred[None]] = []
+        for link in links:
+            if link in self._links:
+                waiting.append(Deferred())
+                self._gone.setdefault(link, []).append(waiting[-1])
+        return gatherResults(waiting, consumeErrors=True).addCallback(lambda _: None)
+
+    def _choke(self) -> None:
+        interested = [
+            link for link in self._links if link.is_joined and not link.closing and link.session.remote_interested
+        ]
+        served = set(self._choker.decide(interested, self._clock.seconds()))
+        for link in self._links:
+            if link.is_joined and not link.closing:
+                if link in served:
+                    link.session.unchoke()
+                else:
+                    link.session.choke()
+                link.flush()
+
+    def _tick(self) -> None:
+        for link in list(self._links):
+            link.tick()
+        for swarm in list(self._swarms.values()):
+            swarm.stored()
+            swarm.learn()
+        self._choke()
+
+    def _tick_failed(self, failure: Failure) -> None:
+        self._log.failure("the peer network's clock stopped", failure)
+
+
+def _failed(error: Exception) -> "Deferred[PeerLink]":
+    failed: Deferred[PeerLink] = Deferred()
+    failed.errback(error)
+    return failed

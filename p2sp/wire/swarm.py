@@ -1,0 +1,208 @@
+"""What do the links of one resource have to do with each other?"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from p2sp.resource.descriptor import Descriptor
+from p2sp.resource.errors import DescriptorError
+from p2sp.storage.interfaces import IPieceStore
+from p2sp.wire.errors import LinkRefused, RemoteProtocolError
+from p2sp.wire.extensions import Abilities, MetadataPart, MetadataReject, MetadataRequest
+from p2sp.wire.interfaces import IShared
+from p2sp.wire.learner import Learner
+from p2sp.wire.link import PeerLink
+from p2sp.wire.messages import Hashes, HashReject, HashRequest, Request
+from p2sp.wire.metadata import Library
+from p2sp.wire.session import Event, Session
+from p2sp.wire.upload import Gate, Uploader
+
+CROSSING_SECONDS: Final = 5.0
+"""Two links between the same nodes that began within this time are two calls that crossed."""
+
+
+class Swarm:
+    """One resource we take part in, and its links: at most one to each node.
+
+    Announces what becomes verified, learns the descriptor while it is unknown, and answers what others ask.
+    """
+
+    _log = Logger()
+
+    def __init__(self, shared: IShared, clock: IReactorTime, gate: Gate, own_id: str, peer_id: bytes) -> None:
+        self.shared = shared
+        self.links: dict[str, PeerLink] = {}
+        self.library: Library | None = None
+        self.descriptor: Descriptor | None = None
+        self._clock = clock
+        self._gate = gate
+        self._own_id = own_id
+        self._peer_id = peer_id
+        self._since: dict[PeerLink, float] = {}
+        self._learner: Learner | None = None
+        self._unwatch: Callable[[], None] | None = None
+        descriptor = shared.descriptor
+        if descriptor is None or descriptor.missing_layers:
+            self._learner = Learner(shared.resource_id, descriptor)
+        else:
+            self._describe(descriptor)
+        self.stored()
+
+    @property
+    def info_hash(self) -> bytes:
+        """What the resource is called in handshakes."""
+        return self.shared.resource_id[:20]
+
+    @property
+    def store(self) -> IPieceStore | None:
+        """Where the pieces are."""
+        return self.shared.store if self.descriptor is not None else None
+
+    def admit(self, link: PeerLink) -> None:
+        """Open a link whose node id is proven. Raises LinkRefused when there is one to that node already.
+
+        Of two calls that crossed both sides keep the one made by the node with the smaller id.
+        """
+        there = self.links.get(link.node_id)
+        if there is not None:
+            crossed = there.outgoing != link.outgoing and self._clock.seconds() - self._since[there] < CROSSING_SECONDS
+            caller = self._own_id if link.outgoing else link.node_id
+            if not (crossed and caller == min(self._own_id, link.node_id)):
+                raise LinkRefused(f"there is a link to {link.node_id[:16]} already")
+            self._drop(there, "a crossing call of the same node is kept")
+        self.links[link.node_id] = link
+        self._since[link] = self._clock.seconds()
+        link.session.open(
+            self.info_hash,
+            self._peer_id,
+            layout=self.descriptor.layout if self.descriptor else None,
+            have=self._have(),
+            metadata_size=len(self.descriptor.info) if self.descriptor else None,
+        )
+        link.uploader = Uploader(
+            link.session,
+            self,
+            self._gate,
+            flush=link.flush,
+            uploaded=lambda count: self.shared.uploaded(link, count),
+        )
+
+    def release(self, link: PeerLink) -> None:
+        """A link is gone."""
+        self._since.pop(link, None)
+        if self.links.get(link.node_id) is link:
+            del self.links[link.node_id]
+        if self._learner is not None:
+            self._learner.gone(link.session)
+            self.learn()
+
+    def heard(self, link: PeerLink, event: Event) -> None:
+        """Something was said on one of the links. Raises RemoteProtocolError."""
+        match event:
+            case Request() if link.uploader is not None:
+                link.uploader.wanted(event)
+            case HashRequest() if link.uploader is not None:
+                link.uploader.asked(event)
+            case MetadataRequest(part) if link.uploader is not None:
+                link.uploader.asked(part)
+            case MetadataPart() | MetadataReject() | Hashes() | HashReject():
+                self._taught(link.session, event)
+            case Abilities():
+                self.learn()
+
+    def learn(self) -> None:
+        """Ask for what is missing of the descriptor."""
+        if self._learner is None:
+            return
+        joined = [link for link in self.links.values() if link.is_joined and not link.closing]
+        self._learner.ask([link.session for link in joined], self._clock.seconds())
+        for link in joined:
+            link.flush()
+
+    def stored(self) -> None:
+        """The store may have come to be there: watch it and announce what it has."""
+        store = self.store
+        if store is None or self._unwatch is not None:
+            return
+        self._unwatch = store.on_verified(self._verified)
+        for piece in self._have():
+            self._verified(piece)
+
+    def forgotten(self, piece: int) -> None:
+        """The store let a piece go."""
+        for link in self._open():
+            link.session.forget(piece)
+            link.flush()
+
+    def close(self, reason: str) -> None:
+        """End every link."""
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        self._learner = None
+        for link in list(self.links.values()):
+            link.close(reason)
+
+    def _open(self) -> list[PeerLink]:
+        return [link for link in self.links.values() if not link.closing]
+
+    def _drop(self, link: PeerLink, reason: str) -> None:
+        del self.links[link.node_id]
+        link.close(reason)
+
+    def _have(self) -> Iterator[int]:
+        store = self.store
+        return iter(()) if store is None else (piece for piece, good in enumerate(store.verified()) if good)
+
+    def _verified(self, piece: int) -> None:
+        for link in self._open():
+            link.session.have(piece)
+            link.flush()
+
+    def _describe(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+        self.library = Library(descriptor)
+        for link in self._open():
+            try:
+                link.session.describe(descriptor.layout, len(descriptor.info))
+            except RemoteProtocolError as error:
+                link.close(str(error))
+            else:
+                link.flush()
+
+    def _taught(self, session: Session, event: MetadataPart | MetadataReject | Hashes | HashReject) -> None:
+        learner = self._learner
+        if learner is None:
+            return
+        now = self._clock.seconds()
+        try:
+            match event:
+                case MetadataPart(part, _, data):
+                    learner.part(session, part, data, now)
+                case MetadataReject():
+                    learner.refused(session, None, now)
+                case Hashes():
+                    learner.hashes(event.request, event.hashes)
+                case HashReject():
+                    learner.refused(session, event.request, now)
+        except DescriptorError as error:
+            self._learner = None
+            self._log.error(
+                "resource {resource} cannot be used: {reason}",
+                resource=self.shared.resource_id.hex(),
+                reason=str(error),
+            )
+            return
+        descriptor = learner.found()
+        if descriptor is None:
+            self.learn()
+            return
+        self._learner = None
+        self.shared.descriptor_found(descriptor)
+        self._describe(descriptor)
+        self.stored()
+        for link in self._open():
+            if link.taker is not None:
+                link.taker.changed()

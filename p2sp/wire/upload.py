@@ -1,0 +1,264 @@
+"""How do stored bytes get onto a link, no faster than they may and can?"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from p2sp.net.throttle import TokenBucket
+from p2sp.storage.interfaces import IPieceStore
+from p2sp.wire.messages import HashRequest, Request
+from p2sp.wire.metadata import Library
+from p2sp.wire.session import Session
+
+RUN: Final = 256 * 1024
+"""Bytes read from the store at a time, when requests follow one another."""
+
+READS: Final = 2
+"""Runs of one link that are being read or wait to be sent."""
+
+QUESTIONS: Final = 64
+"""Requests for metadata and hashes of one link that wait; more are rejected."""
+
+
+class Offer(Protocol):
+    """What there is to upload from; both may come to be known while links are up."""
+
+    @property
+    def store(self) -> IPieceStore | None:
+        """Where the pieces are."""
+
+    @property
+    def library(self) -> Library | None:
+        """What is known of the descriptor."""
+
+
+class Gate:
+    """Keeps the uploads of all links together below a rate: one block a turn, link after link.
+
+    Without a bucket there is no limit, and nobody has to queue.
+    """
+
+    def __init__(self, clock: IReactorTime, bucket: TokenBucket | None) -> None:
+        self._clock = clock
+        self._bucket = bucket
+        self._rotation: deque[Uploader] = deque()
+        self._call: IDelayedCall | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether blocks may be sent as they come."""
+        return self._bucket is None
+
+    def enter(self, uploader: "Uploader") -> None:
+        """Take turns with the others, as long as there are blocks."""
+        if uploader not in self._rotation:
+            self._rotation.append(uploader)
+        if self._call is None:
+            self._turn()
+
+    def leave(self, uploader: "Uploader") -> None:
+        """Take no more turns."""
+        if uploader in self._rotation:
+            self._rotation.remove(uploader)
+
+    def close(self) -> None:
+        """Forget everybody."""
+        self._rotation.clear()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _turn(self) -> None:
+        self._call = None
+        assert self._bucket is not None
+        while self._rotation:
+            uploader = self._rotation.popleft()
+            count = uploader.send_block()
+            if count == 0:
+                continue
+            self._rotation.append(uploader)
+            wait = self._bucket.take(count, self._clock.seconds())
+            if wait > 0:
+                self._call = self._clock.callLater(wait, self._turn)
+                return
+
+
+@attrs.frozen(eq=False)
+class _Run:
+    """Requests for bytes that follow one another, read at once."""
+
+    requests: list[Request]
+
+    @property
+    def length(self) -> int:
+        return sum(request.length for request in self.requests)
+
+
+class Uploader:
+    """Answers the requests of one link, each once, from the store and the descriptor.
+
+    While paused it begins nothing; what is being read then is still sent, at most `READS` runs.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        session: Session,
+        offer: Offer,
+        gate: Gate,
+        *,
+        flush: Callable[[], None],
+        uploaded: Callable[[int], None],
+    ) -> None:
+        self._session = session
+        self._offer = offer
+        self._gate = gate
+        self._flush = flush
+        self._uploaded = uploaded
+        self._requests: deque[Request] = deque()
+        self._questions: deque[int | HashRequest] = deque()
+        self._ready: deque[tuple[Request, memoryview, bool]] = deque()
+        self._runs = 0
+        self._paused = False
+        self._stopped = False
+        self._pumping = False
+
+    def wanted(self, request: Request) -> None:
+        """Take a request the session let pass."""
+        self._requests.append(request)
+
+    def asked(self, question: int | HashRequest) -> None:
+        """Take a request for a part of the info dict, or for hashes."""
+        if len(self._questions) < QUESTIONS:
+            self._questions.append(question)
+        else:
+            self._tell(question, answered=False)
+
+    def pause(self) -> None:
+        """The transport is full."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The transport takes bytes again."""
+        self._paused = False
+        if self._ready:
+            self._gate.enter(self)
+        self.pump()
+
+    def stop(self) -> None:
+        """The link is gone: forget everything."""
+        self._stopped = True
+        self._requests.clear()
+        self._questions.clear()
+        self._ready.clear()
+        self._gate.leave(self)
+
+    def pump(self) -> None:
+        """Begin whatever may be begun."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._questions and not self._paused and not self._stopped:
+                self._tell(self._questions.popleft(), answered=True)
+                self._flush()
+            while self._requests and self._runs < READS and not self._paused and not self._stopped:
+                run = self._next_run()
+                if run is not None:
+                    self._read(run)
+            # Refusals have to go out as well.
+            self._flush()
+        finally:
+            self._pumping = False
+
+    def send_block(self) -> int:
+        """Send one block in a turn of the gate; how many bytes it has, 0 when there is none to send now."""
+        sent = 0
+        while self._ready and not self._paused and not sent:
+            request, data, last = self._ready.popleft()
+            sent = self._send(request, data)
+            self._flush()
+            if last:
+                self._runs -= 1
+                self.pump()
+        return sent
+
+    def _next_run(self) -> _Run | None:
+        first = self._requests.popleft()
+        if first not in self._session.pending:
+            return None
+        store = self._offer.store
+        if store is None or not store.has(first.piece):
+            self._session.refuse(first)
+            return None
+        run = [first]
+        end = first.begin + first.length
+        while self._requests and end - first.begin < RUN:
+            following = self._requests[0]
+            if (following.piece, following.begin) != (first.piece, end) or following not in self._session.pending:
+                break
+            run.append(self._requests.popleft())
+            end += following.length
+        return _Run(run)
+
+    def _read(self, run: _Run) -> None:
+        store = self._offer.store
+        assert store is not None
+        self._runs += 1
+        first = run.requests[0]
+        position = store.content.layout.piece_start(first.piece) + first.begin
+        reading: Deferred[bytes] = maybeDeferred(store.read, position, run.length)
+        reading.addCallbacks(self._have_read, self._cannot_read, callbackArgs=(run,), errbackArgs=(run,))
+        reading.addErrback(self._failed)
+
+    def _have_read(self, data: bytes, run: _Run) -> None:
+        if self._stopped:
+            return
+        view = memoryview(data)
+        at = 0
+        for request in run.requests:
+            block = view[at : at + request.length]
+            at += request.length
+            if self._gate.unlimited:
+                self._send(request, block)
+            else:
+                self._ready.append((request, block, request is run.requests[-1]))
+        if self._gate.unlimited:
+            self._runs -= 1
+            self._flush()
+            self.pump()
+        else:
+            self._gate.enter(self)
+
+    def _cannot_read(self, failure: Failure, run: _Run) -> None:
+        self._log.warn("cannot read what a peer asks for: {reason}", reason=failure.getErrorMessage())
+        self._runs -= 1
+        if self._stopped:
+            return
+        for request in run.requests:
+            self._session.refuse(request)
+        self._flush()
+        self.pump()
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("an upload failed", failure)
+
+    def _send(self, request: Request, data: memoryview) -> int:
+        if not self._session.answer(request, data):
+            return 0
+        self._uploaded(len(data))
+        return len(data)
+
+    def _tell(self, question: int | HashRequest, *, answered: bool) -> None:
+        library = self._offer.library if answered else None
+        if isinstance(question, int):
+            self._session.give_metadata(question, library.part(question) if library else None)
+        else:
+            self._session.give_hashes(question, library.hashes(question) if library else None)
