@@ -95,7 +95,7 @@ class BoundedChannel(http.HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         # The idle timeout starts again with every byte; a client that drips must not live on that.
         if self._receiving is None and not self.busy:
-            self._receiving = self.callLater(self.timeOut, self._too_slow)
+            self._receiving = self.callLater(self.site.timeOut, self._too_slow)
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
@@ -110,12 +110,12 @@ class BoundedChannel(http.HTTPChannel):
     def loseConnection(self) -> None:
         super().loseConnection()
         # A TLS client that never answers the closing alert would hold the connection for ever.
-        if self._leaving is None:
-            self._leaving = self.callLater(self.timeOut, self.abort)
+        if self._leaving is None and self in self.site.channels:
+            self._leaving = self.callLater(self.site.timeOut, self.abort)
 
     def abort(self) -> None:
         """Cut the connection."""
-        self._leaving = None
+        self._stop_leaving()
         self.transport.abortConnection()
 
     def finish_up(self) -> None:
@@ -130,9 +130,7 @@ class BoundedChannel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_receiving()
-        if self._leaving is not None:
-            self._leaving.cancel()
-            self._leaving = None
+        self._stop_leaving()
         super().connectionLost(reason)
         self.site.forget(self)
 
@@ -140,6 +138,11 @@ class BoundedChannel(http.HTTPChannel):
         if self._receiving is not None:
             self._receiving.cancel()
             self._receiving = None
+
+    def _stop_leaving(self) -> None:
+        leaving, self._leaving = self._leaving, None
+        if leaving is not None and leaving.active():
+            leaving.cancel()
 
     def _too_slow(self) -> None:
         self._receiving = None

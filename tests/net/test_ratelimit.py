@@ -1,0 +1,37 @@
+"""Is every client counted for itself, in a table that cannot grow?"""
+
+import pytest
+
+from p2sp.net.ratelimit import RateLimit, RateTable, client_key
+
+
+def test_clients_do_not_spend_each_others_tokens() -> None:
+    table = RateTable(RateLimit(1, 2))
+    assert [table.wait("192.0.2.1", 0.0) for _ in range(3)] == [0.0, 0.0, pytest.approx(1.0)]
+    assert table.wait("192.0.2.2", 0.0) == 0.0
+    assert table.wait("192.0.2.1", 1.0) == 0.0
+
+
+def test_the_table_is_bounded_and_forgets_the_longest_unseen() -> None:
+    table = RateTable(RateLimit(1, 1), most=3)
+    for host in (1, 2, 3):
+        table.wait(f"192.0.2.{host}", 0.0)
+    assert table.wait("192.0.2.1", 0.0) > 0
+    table.wait("192.0.2.4", 0.0)
+    assert len(table) == 3
+    assert table.wait("192.0.2.1", 0.0) > 0
+    assert table.wait("192.0.2.2", 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "", True),
+        ("no address", "no address", True),
+    ],
+)
+def test_an_ipv6_client_is_its_64(one: str, other: str, same: bool) -> None:
+    assert (client_key(one) == client_key(other)) is same
