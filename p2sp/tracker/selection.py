@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 REMOTE_LEAST: Final = 2
 REMOTE_MOST: Final = 8
 SUPERNODES_MOST: Final = 8
+SEED_WEIGHT: Final = 2.0
 
 
 @attrs.frozen
@@ -42,8 +43,8 @@ class LocalFirst:
 
     First super nodes of the ISP, then its peers, seeds before leeches with a quarter kept for leeches so that
     they find each other, then remote peers: at least two if there are any (nearest-first choice starves a far
-    group), at most `remote_most` (what crosses the border is what we are here to save). Cheap ISPs are likelier
-    than dear ones, none is shut out. Super nodes of other ISPs make up for missing remote peers only. For a
+    group), at most `remote_most` (what crosses the border is what we are here to save). Seeds and cheap ISPs are
+    likelier there, nobody is shut out. Super nodes of other ISPs make up for missing remote peers only. For a
     caller of unknown ISP nobody is local and there is no border to guard: `remote_most` does not bind.
     """
 
@@ -54,25 +55,31 @@ class LocalFirst:
         usable = _shuffled(viewpoint, _usable(viewpoint, candidates.entries), rng)
         near = [entry for entry in usable if is_local(entry.isp, viewpoint.isp)]
         far = [entry for entry in usable if not is_local(entry.isp, viewpoint.isp)]
-        outside = self._outside(viewpoint, far, wanted, rng)
+        outside = self._outside(viewpoint, far, rng)
         reserved = min(len(outside), REMOTE_LEAST, wanted - 1 if near else wanted)
         chosen = _inside(near, max(0, wanted - max(0, reserved)))
         most = wanted if viewpoint.isp is None else self.remote_most
         return chosen + outside[: max(0, min(most, wanted - len(chosen)))]
 
-    def _outside(self, viewpoint: Viewpoint, far: list[Entry], wanted: int, rng: "Random") -> list[Entry]:
-        # Weighted drawing without putting back: order by u ** (1 / weight), with weight 1 / (1 + cost).
-        lot = {entry.node_id: rng.random() ** (1.0 + self.costs.cost(entry.isp, viewpoint.isp)) for entry in far}
-        ordered = sorted(far, key=lambda entry: (_stranger(viewpoint, entry), -lot[entry.node_id]))
+    def _outside(self, viewpoint: Viewpoint, far: list[Entry], rng: "Random") -> list[Entry]:
+        # Weighted drawing without putting back: the order of u ** (1 / weight), with weight 1 / (1 + cost).
+        def lot(entry: Entry) -> float:
+            power = 1.0 + self.costs.cost(entry.isp, viewpoint.isp)
+            return float(rng.random() ** (power / SEED_WEIGHT if entry.seed else power))
+
+        lots = {entry.node_id: lot(entry) for entry in far}
+        ordered = sorted(far, key=lambda entry: (_stranger(viewpoint, entry), -lots[entry.node_id]))
         peers = [entry for entry in ordered if not entry.supernode]
         supernodes = [entry for entry in ordered if entry.supernode]
-        room = min(wanted, self.remote_most) if viewpoint.isp is not None else wanted
-        return _peers(peers, room) + supernodes[: max(0, REMOTE_LEAST - len(peers))]
+        return peers + supernodes[: max(0, REMOTE_LEAST - len(peers))]
 
 
 @attrs.frozen
 class Uniform:
-    """Anybody, as a classic tracker does: the measure that locality is compared with."""
+    """Anybody, as a classic tracker does: the measure that locality is compared with.
+
+    Even as far as the candidates are: of a swarm too large to be drawn whole, the rarer kinds are likelier.
+    """
 
     def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
         return _shuffled(viewpoint, _usable(viewpoint, candidates.entries), rng)[: max(0, wanted)]
