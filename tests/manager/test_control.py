@@ -1,0 +1,238 @@
+"""Does the loop from statistics to orders hold when servers, nodes and the manager itself come and go?"""
+
+from typing import Any
+
+import attrs
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from p2sp.manager.control import Manager
+from p2sp.manager.demand import DemandTable
+from p2sp.manager.placement import ValuePolicy
+from p2sp.manager.schema import Heartbeat, HeartbeatAnswer, Held
+from p2sp.manager.store import SqlNodeRegistry
+from p2sp.manager.store import metadata as manager_tables
+from p2sp.net.errors import Unreachable
+from p2sp.ops.database import Database
+from p2sp.statistics.schema import RollupPage, Sample
+from p2sp.statistics.store import SqlStatisticsStore
+from p2sp.statistics.store import metadata as statistics_tables
+from p2sp.tracker.schema import Counters, Event
+from tests.manager.support import LIMITS, MIB, rid
+
+reactor: Any = installed_reactor
+
+START = 1_000_000.0
+NODE_A, NODE_B = "a" * 64, "b" * 64
+ISPS = {"10.1.0.1": "campus", "10.1.0.2": "campus", "10.2.0.1": "town"}
+
+
+@attrs.define
+class Statistics:
+    """The statistics server's own store, without the network between, and able to be away."""
+
+    store: SqlStatisticsStore
+    away: bool = False
+    asked: list[int] = attrs.field(factory=list)
+
+    async def rollups(self, cursor: int) -> RollupPage:
+        self.asked.append(cursor)
+        if self.away:
+            raise Unreachable("https://statistics.example", "nobody is there")
+        return await self.store.page(cursor, 3)
+
+
+class ControlTests(TestCase):
+    """The loop over real stores, in virtual time."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.registry = SqlNodeRegistry(self.database(manager_tables))
+        self.statistics = Statistics(self.new_statistics())
+        self.sessions = 0
+        self.manager = self.start()
+
+    def database(self, tables: Any) -> Database:
+        database = Database(reactor, "sqlite://", tables)
+        database.open()
+        self.addCleanup(database.close)
+        return database
+
+    def new_statistics(self) -> SqlStatisticsStore:
+        return SqlStatisticsStore(self.database(statistics_tables), interval=10.0)
+
+    def start(self) -> Manager:
+        return Manager(
+            self.registry,
+            self.statistics,
+            DemandTable(LIMITS.half_life),
+            ValuePolicy(LIMITS),
+            now=self.clock.seconds,
+            isp_of=ISPS.get,
+            isps={"f" * 64: "by hand"},
+            heartbeat_interval=5.0,
+        )
+
+    async def download(self, resource: str = rid(1), *, isp: str = "campus", clients: int = 3) -> None:
+        """Some clients fetch 64 MiB each, slowly, from outside."""
+        for number in range(clients):
+            self.sessions += 1
+            sample = Sample(
+                session=f"{self.sessions:032x}",
+                resource=resource,
+                node_id=f"{number:064x}",
+                at=self.clock.seconds(),
+                event=Event.COMPLETED,
+                counters=Counters(server=64 * MIB),
+                length=64 * MIB,
+                left=0,
+                isp=isp,
+                rate=500_000,
+            )
+            answer = await self.statistics.store.take([sample], self.clock.seconds())
+            assert answer.accepted == 1
+
+    async def beat(self, node_id: str = NODE_A, address: str = "10.1.0.1", **held: Any) -> HeartbeatAnswer:
+        beat = Heartbeat(url="https://node.example:9006", port=9007, capacity=256 * MIB, used=0, **held)
+        return await self.manager.heartbeat(node_id, address, beat)
+
+    async def turn(self) -> None:
+        while await self.manager.sync():
+            pass
+        await self.manager.decide()
+
+    async def test_hot_and_slow_becomes_an_order_with_a_reason(self) -> None:
+        await self.download()
+        first = await self.beat()
+        assert (first.desired, first.isp, first.interval) == ([], "campus", 5.0)
+        await self.turn()
+        (order,) = (await self.beat()).desired
+        assert order.resource == rid(1)
+        assert order.reason.startswith("hot: 192 MiB by 3 clients")
+        assert "100% from outside the ISP" in order.reason
+        assert (await self.beat(NODE_B, "10.2.0.1")).desired == []
+
+    async def test_states_go_from_ordered_over_filling_to_held(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        states = []
+        for held in ([], [Held(rid(1), 9, 0.5)], [Held(rid(1), 9, 1.0)]):
+            await self.beat(held=held)
+            (placement,) = await self.manager.placements(None, 0, 10)
+            states.append((placement.state, placement.have))
+        assert states == [("ordered", 0.0), ("filling", 0.5), ("held", 1.0)]
+
+    async def test_what_fades_is_dropped_and_remembered(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        self.clock.advance(400.0)
+        assert (await self.beat()).desired != []
+        await self.turn()
+        assert (await self.beat()).desired == []
+        (gone,) = await self.manager.dropped(None, 10)
+        assert gone.state == "dropped"
+        assert gone.reason.startswith("demand fell to ")
+        assert gone.since == self.clock.seconds()
+
+    async def test_while_the_statistics_are_away_what_is_placed_stays(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        self.statistics.away = True
+        self.clock.advance(4000.0)
+        await self.beat()
+        await self.turn()
+        assert len((await self.beat()).desired) == 1
+        self.statistics.away = False
+        await self.turn()
+        assert (await self.beat()).desired == []
+
+    async def test_nothing_moves_before_the_statistics_were_read(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        self.manager = self.start()
+        self.statistics.away = True
+        await self.turn()
+        assert not self.manager.informed
+        assert len((await self.beat()).desired) == 1
+
+    async def test_a_restart_keeps_what_is_placed_and_rebuilds_the_demand(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        before = await self.registry.standing()
+        # Down for a while: the node could not report, and must not be taken for dead at once.
+        self.clock.advance(60.0)
+        self.manager = self.start()
+        await self.turn()
+        after = await self.registry.standing()
+        assert [(each.resource, each.node_id, each.since) for each in after] == [
+            (each.resource, each.node_id, each.since) for each in before
+        ]
+        (node,) = await self.manager.nodes(0, 10)
+        assert not node.alive
+
+    async def test_a_restart_reads_only_what_still_counts(self) -> None:
+        for _ in range(3):
+            await self.download()
+            await self.turn()
+            self.clock.advance(700.0)
+        await self.download()
+        await self.turn()
+        self.manager = self.start()
+        self.statistics.asked.clear()
+        await self.turn()
+        assert self.statistics.asked[0] > 0
+
+    async def test_a_silent_node_hands_over_to_its_neighbour(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        for _ in range(4):
+            self.clock.advance(5.0)
+            await self.beat(NODE_B, "10.1.0.2")
+            await self.turn()
+        assert (await self.beat(NODE_A)).desired == []
+        (order,) = (await self.beat(NODE_B, "10.1.0.2")).desired
+        assert order.reason.endswith("(moved: aaaaaaaa is silent)")
+
+    async def test_a_lone_node_that_was_silent_gets_its_orders_back(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        self.clock.advance(40.0)
+        await self.turn()
+        assert len((await self.beat()).desired) == 1
+
+    async def test_new_statistics_are_read_from_their_start(self) -> None:
+        for _ in range(6):
+            await self.download()
+            self.clock.advance(10.0)
+        await self.beat()
+        await self.turn()
+        self.statistics.store = self.new_statistics()
+        await self.download(rid(2))
+        await self.turn()
+        await self.turn()
+        assert {order.resource for order in (await self.beat()).desired} == {rid(1), rid(2)}
+
+    async def test_nodes_of_no_known_isp_get_nothing_unless_the_operator_says_which(self) -> None:
+        await self.download(isp="by hand")
+        unknown = await self.beat(NODE_A, "192.0.2.1")
+        assert unknown.isp is None
+        assert (await self.beat("f" * 64, "192.0.2.1")).isp == "by hand"
+        await self.turn()
+        assert (await self.beat(NODE_A, "192.0.2.1")).desired == []
+        assert len((await self.beat("f" * 64, "192.0.2.1")).desired) == 1
+
+    async def test_long_silent_nodes_are_no_longer_listed(self) -> None:
+        await self.beat()
+        await self.turn()
+        self.clock.advance(31 * 86_400.0)
+        await self.turn()
+        assert await self.manager.nodes(0, 10) == []
