@@ -6,12 +6,11 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.defer import TimeoutError as DeadlineError
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
@@ -82,6 +81,7 @@ class _Reader(Protocol):
 class ApiClient:
     """Calls the JSON API at one base URL over a few kept connections.
 
+    A call whose connection breaks before any answer is made once more: the calls of this network may be repeated.
     Every call ends within `timeout` seconds, headers and body together, and reads at most `max_answer` bytes.
     `bind_address` is the local address to call from. All failures are NetError: Unreachable, Refused or
     BadAnswer. `agent` replaces the network, for tests that answer from memory.
@@ -103,8 +103,10 @@ class ApiClient:
         self._timeout = timeout
         self._max_answer = max_answer
         self._endpoints = ClientEndpoints(reactor, policy, bind_address, timeout)
+        # Twisted calls again for GET alone; see `_exchange`.
         pool: Any = HTTPConnectionPool(reactor, persistent=True)
         self._pool = pool
+        self._pool.retryAutomatically = False
         self._pool.maxPersistentPerHost = MOST_CONNECTIONS
         self._pool.cachedConnectionTimeout = IDLE_CONNECTION
         self._agent = agent or Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
@@ -144,10 +146,14 @@ class ApiClient:
         self._closed = True
         for call in list(self._calls):
             call.cancel()
-        self._pool.closeCachedConnections().addErrback(lambda _: None)
+        self._forget_idle()
         closing = self._endpoints.abort_all()
         closing.addTimeout(CLOSING, self._reactor, onTimeoutCancel=lambda _result, _timeout: None)
-        return closing
+        # An answer that was complete when it was cut has put its connection back meanwhile.
+        return closing.addCallback(lambda _: self._forget_idle())
+
+    def _forget_idle(self) -> None:
+        self._pool.closeCachedConnections().addErrback(lambda _: None)
 
     async def _call(
         self,
@@ -162,21 +168,29 @@ class ApiClient:
             raise Unreachable(url, "this client was closed")
         working = Deferred.fromCoroutine(self._exchange(method, url, body, limit))
         self._calls.add(working)
-        working.addTimeout(self._timeout, self._reactor)
+        timed_out = False
+
+        def late() -> None:
+            nonlocal timed_out
+            timed_out = True
+            working.cancel()
+
+        timer = self._reactor.callLater(self._timeout, late)
         try:
             return url, await working
-        except DeadlineError:
-            raise Unreachable(url, f"no answer within {self._timeout:g} s") from None
-        except CancelledError:
+        except Exception as error:
+            # A cancelled request comes back in several shapes, depending on how far it got.
+            if timed_out:
+                raise Unreachable(url, f"no answer within {self._timeout:g} s") from None
             if self._closed:
                 raise Unreachable(url, "this client was closed") from None
-            raise
-        except NetError:
-            raise
-        except Exception as error:
+            if isinstance(error, NetError):
+                raise
             raise _explained(url, error) from error
         finally:
             self._calls.discard(working)
+            if timer.active():
+                timer.cancel()
 
     async def _exchange(self, method: str, url: str, body: msgspec.Struct | bytes | None, limit: int) -> bytes:
         headers = Headers({"Accept-Encoding": ["identity"], "User-Agent": ["p2sp"]})
@@ -186,7 +200,16 @@ class ApiClient:
             kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
             headers.setRawHeaders("Content-Type", [kind])
             producer = _Body(raw)
-        response: IResponse = await self._agent.request(method.encode(), url.encode("ascii"), headers, producer)
+        response: IResponse
+        try:
+            response = await self._agent.request(method.encode(), url.encode("ascii"), headers, producer)
+        except ResponseNeverReceived as error:
+            if not all(each.check(ConnectionLost, ConnectionDone) for each in error.reasons):
+                raise
+            # Most likely the server closed the kept connection just now. One call more, over a new one, does
+            # no harm: every call of ours may be repeated.
+            self._forget_idle()
+            response = await self._agent.request(method.encode(), url.encode("ascii"), headers, producer)
         reader = _Reader(url, limit if response.code < 300 else min(limit, self._max_answer))
         response.deliverBody(reader)
         data = await reader.done
@@ -227,7 +250,7 @@ def _refusal(url: str, response: IResponse, data: bytes) -> NetError:
     return Refused(url, response.code, detail.code, message)
 
 
-def _explained(url: str, error: Exception) -> NetError:
+def _explained(url: str, error: Exception) -> Exception:
     """The reason a person can use: the innermost one, without the layers Twisted wraps around it."""
     reasons = getattr(error, "reasons", None)
     if reasons:
@@ -235,6 +258,8 @@ def _explained(url: str, error: Exception) -> NetError:
         if isinstance(inner, NetError):
             return inner
         return _explained(url, inner) if isinstance(inner, Exception) else Unreachable(url, str(inner))
+    if isinstance(error, CancelledError):
+        return error
     if isinstance(error, DNSLookupError):
         return Unreachable(url, "its name cannot be resolved")
     return Unreachable(url, _sentence(error))

@@ -96,11 +96,12 @@ class Rude(Protocol):
         self.paused = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.lost.callback(self)
+        if not self.factory.lost.called:
+            self.factory.lost.callback(self)
 
 
 class RudeFactory(Factory):
-    """Makes `Rude` connections with the given manners; `lost` fires when one is gone."""
+    """Makes `Rude` connections with the given manners; `lost` fires when the first is gone."""
 
     noisy = False
 
