@@ -45,12 +45,13 @@ class Verdict:
 class IPieceStore(Interface):
     """The bytes of one resource: written by a download, read by uploads, at the same time.
 
-    Positions are those of `p2sp.resource.layout.Layout`. All hashing and disk work is done off the reactor's thread, in
+    Positions are those of `p2sp.resource.layout.Layout`. Blocks are hashed and written off the reactor's thread, in
     one pool per process; methods are called on the reactor's thread.
     """
 
     content: Content = Attribute("What is kept.")
     complete: bool = Attribute("Whether every piece is verified.")
+    bytes_verified: int = Attribute("Bytes of the verified pieces.")
 
     def verified() -> Sequence[bool]:
         """Per piece, whether it is whole and good. A live view: never copied, never to be changed."""

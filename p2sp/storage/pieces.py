@@ -1,0 +1,158 @@
+"""Which blocks of which pieces are there, who gave them, and who gave wrong ones? Pure."""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+import attrs
+
+from p2sp.resource.layout import Layout
+from p2sp.resource.merkle import blocks_in
+from p2sp.resource.verification import Content
+from p2sp.storage.interfaces import Verdict
+
+FAILED_KEPT = 2
+"""Failed attempts remembered per piece."""
+
+PIECES_REMEMBERED = 256
+"""Pieces whose failed attempts are remembered at the same time; the oldest is forgotten first."""
+
+_FREE, _CLAIMED, _DONE = range(3)
+
+
+@attrs.frozen
+class Failed:
+    """An attempt at a piece that did not verify: the leaf hash of every block and its giver."""
+
+    leaves: tuple[bytes, ...]
+    sources: tuple[str, ...]
+
+
+@attrs.define
+class _Attempt:
+    """A piece in progress, block by block."""
+
+    state: bytearray
+    leaves: list[bytes]
+    sources: list[str]
+
+
+class PieceBook:
+    """The books of one content: a piece goes from free, by blocks claimed and landed, to verified or free again.
+
+    A block is *claimed* from the moment somebody is about to write it, so that no two writes of one block run at the
+    same time: whichever ended last would decide what is on disk, and the other's hash what is believed.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self._layout: Layout = content.layout
+        self._verification = content.verification
+        self.verified: list[bool] = [False] * content.layout.piece_count
+        self.bits = bytearray(-(-content.layout.piece_count // 8))
+        """The same, as the bitfield of BEP 3 (first piece in the highest bit)."""
+        self.count = 0
+        self.bytes_verified = 0
+        self._attempts: dict[int, _Attempt] = {}
+        self._failed: OrderedDict[int, deque[Failed]] = OrderedDict()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every piece is verified."""
+        return self.count == len(self.verified)
+
+    def remaining(self) -> list[tuple[int, int]]:
+        """Runs of positions of the pieces that are not verified, in order, neighbours joined."""
+        runs: list[tuple[int, int]] = []
+        previous = -2
+        for piece, good in enumerate(self.verified):
+            if good:
+                continue
+            start, stop = self._layout.piece_start(piece), self._layout.piece_end(piece)
+            if previous == piece - 1:
+                runs[-1] = (runs[-1][0], stop)
+            else:
+                runs.append((start, stop))
+            previous = piece
+        return runs
+
+    def mark(self, piece: int) -> None:
+        """This piece is known to be good."""
+        if self.verified[piece]:
+            return
+        self.verified[piece] = True
+        self.bits[piece >> 3] |= 0x80 >> (piece & 7)
+        self.count += 1
+        self.bytes_verified += self._layout.piece_size(piece)
+
+    def forget(self, piece: int) -> bool:
+        """This piece is to be had anew; whether it was verified at all."""
+        if not self.verified[piece]:
+            return False
+        self.verified[piece] = False
+        self.bits[piece >> 3] &= ~(0x80 >> (piece & 7)) & 0xFF
+        self.count -= 1
+        self.bytes_verified -= self._layout.piece_size(piece)
+        return True
+
+    def claim(self, piece: int, blocks: range) -> list[range]:
+        """Those runs of `blocks` that nobody has written or is writing; they are the caller's now."""
+        if self.verified[piece]:
+            return []
+        attempt = self._attempts.get(piece)
+        if attempt is None:
+            count = blocks_in(self._layout.piece_size(piece))
+            attempt = self._attempts[piece] = _Attempt(bytearray(count), [b""] * count, [""] * count)
+        runs: list[range] = []
+        for block in blocks:
+            if attempt.state[block] != _FREE:
+                continue
+            attempt.state[block] = _CLAIMED
+            if runs and runs[-1].stop == block:
+                runs[-1] = range(runs[-1].start, block + 1)
+            else:
+                runs.append(range(block, block + 1))
+        return runs
+
+    def release(self, piece: int, runs: Sequence[range]) -> None:
+        """The write of claimed blocks failed: they are free again."""
+        attempt = self._attempts[piece]
+        for run in runs:
+            for block in run:
+                attempt.state[block] = _FREE
+        if not any(attempt.state):
+            del self._attempts[piece]
+
+    def landed(self, piece: int, runs: Sequence[range], leaves: Sequence[bytes], source: str) -> Verdict | None:
+        """Claimed blocks are on disk, with these leaf hashes in the runs' order; the verdict if that filled the piece.
+
+        On a bad verdict all blocks of the piece are free again.
+        """
+        attempt = self._attempts[piece]
+        hashes = iter(leaves)
+        for run in runs:
+            for block in run:
+                attempt.state[block] = _DONE
+                attempt.leaves[block] = next(hashes)
+                attempt.sources[block] = source
+        if attempt.state.count(_DONE) < len(attempt.state):
+            return None
+        del self._attempts[piece]
+        if self._verification.check(piece, attempt.leaves):
+            self.mark(piece)
+            return Verdict(piece, True, self._blamed(piece, attempt.leaves))
+        self._remember(piece, Failed(tuple(attempt.leaves), tuple(attempt.sources)))
+        return Verdict(piece, False, frozenset(attempt.sources))
+
+    def _remember(self, piece: int, failed: Failed) -> None:
+        self._failed.setdefault(piece, deque(maxlen=FAILED_KEPT)).append(failed)
+        self._failed.move_to_end(piece)
+        if len(self._failed) > PIECES_REMEMBERED:
+            self._failed.popitem(last=False)
+
+    def _blamed(self, piece: int, good: Sequence[bytes]) -> frozenset[str]:
+        """Who gave other bytes than the good ones in the attempts that failed."""
+        return frozenset(
+            source
+            for failed in self._failed.pop(piece, ())
+            for leaf, source, right in zip(failed.leaves, failed.sources, good, strict=True)
+            if leaf != right
+        )

@@ -1,0 +1,258 @@
+"""Under which names does a download lie on disk, and whose are they?"""
+
+import fcntl
+import os
+import shutil
+import stat
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+import attrs
+
+from p2sp.resource.verification import Content
+from p2sp.storage.files import Files, Pwrite, storage_error, sync_folder, told_as_storage_error
+from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, StorageError, Validators
+from p2sp.storage.journal import Journal, State, compare
+
+_ROOM = 255 - len(".part.journal.new")
+_TRIES = 5
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """`path` with a suffix; a name too long for it is cut, with a digest in place of what is lost."""
+    name = os.fsencode(path.name)
+    if len(name) > _ROOM:
+        mark = "~" + sha256(name).hexdigest()[:8]
+        return path.with_name(name[: _ROOM - len(mark)].decode(errors="ignore") + mark + suffix)
+    return path.with_name(path.name + suffix)
+
+
+def part_path(path: Path) -> Path:
+    """Where a download to `path` lies until it is complete."""
+    return _beside(path, ".part")
+
+
+def journal_path(path: Path) -> Path:
+    """Where its journal lies."""
+    return _beside(path, ".part.journal")
+
+
+def check_target(path: Path, content: Content, overwrite: bool) -> None:
+    """Raises AlreadyExists when the finished resource could not take its name.
+
+    A file is replaced when asked for; a folder never, unless it is empty.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(error, path) from error
+    folder = stat.S_ISDIR(found.st_mode)
+    if not content.single:
+        with told_as_storage_error(path):
+            if folder and not any(path.iterdir()):
+                return
+        raise AlreadyExists(f"{path} exists already")
+    if folder or not overwrite:
+        raise AlreadyExists(f"{path} exists already{' and is a folder' if folder else ''}")
+
+
+def clean_up(path: Path) -> None:
+    """Finish what a run that ended between two steps of `Place.publish` left undone."""
+    part, journal = part_path(path), Journal(journal_path(path))
+    with told_as_storage_error(part):
+        if not os.path.lexists(part):
+            journal.remove()
+        elif path.is_file() and part.is_file() and not part.is_symlink() and path.samefile(part):
+            journal.remove()
+            part.unlink()
+
+
+def _lock(part: Path, single: bool) -> int:
+    """Open, or make, the part and lock it. Raises Locked or StorageError."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    with told_as_storage_error(part):
+        for _ in range(_TRIES):
+            if single:
+                descriptor = os.open(part, flags | os.O_RDWR | os.O_CREAT, 0o666)
+            else:
+                part.mkdir(exist_ok=True)
+                descriptor = os.open(part, flags | os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Who held the lock may have renamed or removed the file meanwhile: then the name is another file's.
+                if os.path.samestat(os.fstat(descriptor), part.lstat()):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                raise Locked(f"{part}: another process is writing this download") from None
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+    raise Locked(f"{part}: other processes keep replacing this download")
+
+
+@attrs.define
+class Place:
+    """The names of one download on disk, locked; its files and journal below them.
+
+    Blocking: for the pool's threads. Raises StorageError.
+    """
+
+    path: Path
+    part: Path
+    files: Files
+    journal: Journal
+    content: Content
+    overwrite: bool
+    marked: list[int]
+    """Pieces that the journal of an earlier run vouches for."""
+
+    recent: tuple[int, ...]
+    """Those of them that were so young that they are to be checked."""
+
+    validators: Validators
+
+    def publish(self) -> None:
+        """Give the complete bytes their own name; whatever dies here, either name leads to all of them."""
+        self.files.sync(range(len(self.content.paths)))
+        if not self.content.single:
+            self.files.sync_names()
+        with told_as_storage_error(self.path):
+            try:
+                if not self.content.single or self.overwrite:
+                    self.part.replace(self.path)
+                else:
+                    self._link()
+            except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+                raise AlreadyExists(f"{self.path} exists already; the download is complete in {self.part}") from error
+            except OSError as error:
+                if not self.content.single and self.path.is_dir():
+                    raise AlreadyExists(
+                        f"{self.path} exists already; the download is complete in {self.part}"
+                    ) from error
+                raise
+            # The journal goes before the part: once the part is gone, another run may make both anew.
+            self.journal.remove()
+            if self.content.single and not self.overwrite:
+                self.part.unlink(missing_ok=True)
+            sync_folder(self.path.parent)
+        self.files.path = self.path
+
+    def _link(self) -> None:
+        """Take the name without ever taking it from somebody else."""
+        try:
+            os.link(self.part, self.path, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links: the look and the rename are two steps, there is no better way.
+            if os.path.lexists(self.path):
+                raise FileExistsError(self.path) from None
+            self.part.rename(self.path)
+
+    def close(self) -> None:
+        """Let the files and the lock go."""
+        self.files.close()
+
+    def remove(self) -> None:
+        """Take part and journal off the disk."""
+        self.journal.remove()
+        with told_as_storage_error(self.part):
+            if self.content.single:
+                self.part.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(self.part)
+
+
+def _check_space(folder: Path, descriptor: int, needed: int) -> None:
+    """Raises NoSpace, with the numbers, when what is still to come cannot fit."""
+    with told_as_storage_error(folder):
+        disk = os.fstatvfs(descriptor)
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_blocks and free < needed:
+        raise NoSpace(f"{folder}: {needed} bytes are still needed and {free} are free")
+
+
+def take(
+    path: Path,
+    content: Content,
+    validators: Validators | None = None,
+    *,
+    overwrite: bool = False,
+    fresh: bool = False,
+    pwrite: Pwrite = os.pwrite,
+) -> Place:
+    """Lock a download's place, and see what an earlier run left there; `fresh` throws that away.
+
+    Raises AlreadyExists, Locked, Changed, NoSpace or StorageError.
+    """
+    if not path.name:
+        raise StorageError(f"{path}: is not a name to write to")
+    clean_up(path)
+    check_target(path, content, overwrite)
+    part, journal = part_path(path), Journal(journal_path(path))
+    descriptor = _lock(part, content.single)
+    try:
+        # Who held the lock until now may have finished.
+        check_target(path, content, overwrite)
+        state = None if fresh else journal.load()
+        if fresh:
+            journal.remove()
+            if content.single:
+                with told_as_storage_error(part):
+                    os.ftruncate(descriptor, 0)
+        if state is not None:
+            try:
+                compare(state, content, validators)
+            except Changed as error:
+                raise Changed(
+                    f"{error}; remove {part} and its journal, or choose another name, to start anew"
+                ) from None
+            if not state.fits(content.layout.piece_count):
+                state = None
+        marked = [] if state is None else state.marked()
+        allocated = os.fstat(descriptor).st_blocks * 512 if content.single else 0
+        there = sum(map(content.layout.piece_size, marked))
+        _check_space(part.parent, descriptor, content.layout.length - max(there, allocated))
+        files = Files(descriptor, part, content, writable=True, pwrite=pwrite)
+        untrusted = files.prepare()
+        marked = [piece for piece in marked if content.layout.file_of(piece) not in untrusted]
+        return Place(
+            path=path,
+            part=part,
+            files=files,
+            journal=journal,
+            content=content,
+            overwrite=overwrite,
+            marked=marked,
+            recent=tuple(sorted(set(state.recent) & set(marked))) if state is not None else (),
+            validators=_merged(validators, state),
+        )
+    except BaseException:
+        if not journal.path.exists():
+            _withdraw(part, descriptor, content.single)
+        os.close(descriptor)
+        raise
+
+
+def _withdraw(part: Path, descriptor: int, single: bool) -> None:
+    """Remove an empty part, so that a refusal leaves nothing behind."""
+    with suppress(OSError):
+        if not single:
+            part.rmdir()
+        elif not os.fstat(descriptor).st_size:
+            part.unlink()
+
+
+def _merged(given: Validators | None, state: State | None) -> Validators:
+    """What the server says now, and what it said before where it says nothing now."""
+    now = given or Validators()
+    if state is None:
+        return now
+    return Validators(now.url or state.url, now.etag or state.etag, now.last_modified or state.last_modified)
