@@ -1,4 +1,4 @@
-"""Who else has this resource? Announces to the trackers, which is also the report, and passes on the nodes they name."""
+"""Who else has this resource? Announces to trackers, which is also the report, and passes on the nodes they name."""
 
 from collections.abc import Callable
 from random import Random
@@ -10,10 +10,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from p2sp.net.api_client import ApiClient
 from p2sp.net.errors import NetError
 from p2sp.schedule.spans import Kind
 from p2sp.sources.interfaces import Candidate, ISourceFinder
-from p2sp.tracker.schema import AnnounceAnswer, AnnounceRequest, Event, Node, Scope
+from p2sp.tracker.client import TrackerClient
+from p2sp.tracker.schema import AnnounceRequest, Event, Node, Scope
 
 FIRST_RETRY = 2.0
 LONGEST_RETRY = 120.0
@@ -23,14 +25,6 @@ GOODBYE = 3.0
 """Seconds a tracker gets to hear that we leave."""
 
 MAX_TRACKERS = 8
-
-
-class Announcing(Protocol):
-    """What a tracker's client can do (see `p2sp.tracker.client`)."""
-
-    async def announce(self, request: AnnounceRequest) -> AnnounceAnswer: ...
-
-    def close(self) -> "Deferred[None]": ...
 
 
 class Describe(Protocol):
@@ -44,7 +38,8 @@ class _Station:
     """One tracker: what it last said, and when it is asked again."""
 
     url: str
-    client: Announcing
+    api: ApiClient
+    client: TrackerClient
     scope: Scope = Scope.GLOBAL
     event: Event = Event.STARTED
     alive: bool = False
@@ -68,7 +63,7 @@ class TrackerFinder:
         self,
         clock: IReactorTime,
         trackers: list[str],
-        connect: Callable[[str], Announcing],
+        connect: Callable[[str], ApiClient],
         describe: Describe,
         rng: Random,
     ) -> None:
@@ -112,7 +107,8 @@ class TrackerFinder:
     def _add(self, url: str, scope: Scope) -> None:
         if url in self._stations or len(self._stations) >= MAX_TRACKERS or self._stopped:
             return
-        station = _Station(url, self._connect(url), scope)
+        api = self._connect(url)
+        station = _Station(url, api, TrackerClient(api), scope)
         self._stations[url] = station
         self._soon(station, 0.0)
 
@@ -194,7 +190,7 @@ class TrackerFinder:
                 await farewell
             except Exception as error:  # noqa: BLE001 - leaving must not fail
                 self.log.debug("tracker {url} did not hear the goodbye: {error}", url=station.url, error=error)
-        await station.client.close()
+        await station.api.close()
 
 
 def _candidate(node: Node) -> Candidate:

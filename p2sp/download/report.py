@@ -2,6 +2,7 @@
 get.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -104,7 +105,7 @@ class Report:
     uploaded: int = 0
     stalled_seconds: float = 0.0
     rate: RateEstimate = attrs.field(factory=RateEstimate)
-    news: list[str] = attrs.field(factory=list)
+    listener: Callable[[str], None] | None = None
 
     def account(self, label: str, kind: Kind, *, local: bool = False) -> SourceAccount:
         """The account of a source; the same one when it comes back."""
@@ -134,8 +135,9 @@ class Report:
         return [SourceSummary(a.label, a.kind.value, a.bytes, round(a.rate(now), 1), a.failures) for a in ranked]
 
     def tell(self, news: str) -> None:
-        """Something a user may want to know afterwards; the last hundred are kept."""
-        self.news = [*self.news[-99:], news]
+        """Something a user may want to know at once."""
+        if self.listener is not None:
+            self.listener(news)
 
 
 def summarise(

@@ -5,24 +5,24 @@ asks for identity encoding, keeps hold of the connection so that it can be abort
 only say goodbye politely and then waits for a server that goes on sending), and refuses encoded bodies.
 """
 
-from collections.abc import Callable
+import sys
 from typing import Any, cast
 
 import attrs
 from treq.client import HTTPClient
 from treq.response import _Response
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from p2sp.net.client_endpoints import ClientEndpoints
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
 CONNECT_TIMEOUT = 10.0
@@ -38,39 +38,6 @@ class Deadlines:
     connect: float = CONNECT_TIMEOUT
     first_byte: float = FIRST_BYTE_TIMEOUT
     silence: float = SILENCE_TIMEOUT
-
-
-@implementer(IStreamClientEndpoint)
-@attrs.define
-class _HeldEndpoint:
-    endpoint: Any
-    hold: Callable[[IProtocol], None]
-
-    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        d: Deferred[IProtocol] = self.endpoint.connect(protocolFactory)
-
-        def connected(protocol: IProtocol) -> IProtocol:
-            self.hold(protocol)
-            return protocol
-
-        return d.addCallback(connected)
-
-
-@implementer(IAgentEndpointFactory)
-@attrs.define
-class _Endpoints:
-    reactor: Any
-    policy: IPolicyForHTTPS
-    bind_address: str | None
-    timeout: float
-    hold: Callable[[IProtocol], None]
-
-    def endpointForURI(self, uri: URI) -> _HeldEndpoint:
-        bind = (self.bind_address, 0) if self.bind_address else None
-        endpoint: Any = HostnameEndpoint(self.reactor, uri.host, uri.port, timeout=self.timeout, bindAddress=bind)
-        if uri.scheme == b"https":
-            endpoint = wrapClientTLS(self.policy.creatorForNetloc(uri.host, uri.port), endpoint)
-        return _HeldEndpoint(endpoint, self.hold)
 
 
 @implementer(IAgent)
@@ -126,6 +93,7 @@ class _Body(Protocol):
         self.skip_to = position
         self.stop = position
         self.done: Deferred[None] | None = None
+        self.open_ended = False
         self.early: list[bytes] = []
         self.ended: Failure | None = None
 
@@ -176,7 +144,11 @@ class _Body(Protocol):
         if self.position >= self.stop and self.position >= self.skip_to:
             self._fire(None)
         elif self.ended is not None and not self.early:
-            if self.ended.check(ResponseDone, PotentialDataLoss, ConnectionDone):
+            whole = self.ended.check(ResponseDone, PotentialDataLoss)
+            if whole and self.open_ended:
+                self._fire(None)
+                return
+            if whole or self.ended.check(ConnectionDone):
                 why = f"answer ended at byte {self.position}, {self.stop - self.position} short"
             else:
                 why = f"connection lost at byte {self.position}: {reason_of(self.ended)}"
@@ -221,19 +193,12 @@ class Lane:
         self._pool.maxPersistentPerHost = 1
         self._pool.retryAutomatically = False
         self._pool.cachedConnectionTimeout = 60
-        self._connection: Any = None
-        self._agent = Agent.usingEndpointFactory(
-            reactor,
-            _Endpoints(reactor, policy, bind_address, self._deadlines.connect, self._hold),
-            pool=self._pool,
-        )
+        self._endpoints = ClientEndpoints(reactor, policy, bind_address, self._deadlines.connect)
+        self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, pool=self._pool)
         self._body: _Body | None = None
         self._response: _Response | None = None
         self._silence: IDelayedCall | None = None
         self._paused = False
-
-    def _hold(self, protocol: IProtocol) -> None:
-        self._connection = protocol
 
     @property
     def position(self) -> int | None:
@@ -291,6 +256,18 @@ class Lane:
         if self._body is not None and self._body.done is not None:
             self.resumeProducing()
         return done
+
+    async def serve_all(self, sink: ISpanSink) -> int:
+        """Deliver the held body to its end, wherever that is; its length. Raises SourceError when it is cut off.
+
+        Without a length only the chunked coding tells the end from a broken connection (RFC 9112, 6.3); a body that
+        ends with the connection is taken as whole, as every client does.
+        """
+        assert self._body is not None
+        body = self._body
+        body.open_ended = True
+        await self.serve(body.position, sys.maxsize, sink)
+        return body.position
 
     def cut(self, stop: int) -> None:
         """End the running fetch at `stop`."""
@@ -357,10 +334,7 @@ class Lane:
         """Cut the connection now."""
         self._quiet()
         self._response = None
-        connection, self._connection = self._connection, None
-        transport = getattr(connection, "transport", None)
-        if transport is not None:
-            transport.abortConnection()
+        self._endpoints.abort_all()
 
     def close(self) -> None:
         """Cut the connection and forget it."""

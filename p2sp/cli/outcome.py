@@ -1,0 +1,129 @@
+"""How does a command end, and what does the user read then?"""
+
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from p2sp.download.errors import DownloadError
+from p2sp.download.report import ExitCode
+from p2sp.net.errors import NetError
+from p2sp.ops.config import ConfigError
+from p2sp.resource.errors import ResourceError
+from p2sp.sources.interfaces import SourceChanged, SourceError, SourceGone, SourceStalled
+from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, StorageError
+
+
+class UserError(Exception):
+    """Something the user can put right; the text says what, `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = ExitCode.ERROR) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+_CODES: list[tuple[type[Exception], int]] = [
+    (Changed, ExitCode.CHANGED),
+    (SourceChanged, ExitCode.CHANGED),
+    (NoSpace, ExitCode.NO_SPACE),
+    (Locked, ExitCode.LOCKED),
+    (AlreadyExists, ExitCode.EXISTS),
+    (SourceStalled, ExitCode.TIMEOUT),
+    (SourceGone, ExitCode.HTTP),
+    (ResourceError, ExitCode.BAD_INPUT),
+    (StorageError, ExitCode.ERROR),
+    (SourceError, ExitCode.ERROR),
+    (NetError, ExitCode.ERROR),
+    (ConfigError, ExitCode.ERROR),
+    (OSError, ExitCode.ERROR),
+]
+
+
+def describe(error: BaseException) -> tuple[str, int] | None:
+    """Sentence and exit code for an error that users meet; None for one that only we can put right."""
+    if isinstance(error, UserError | DownloadError):
+        return str(error), error.code
+    if isinstance(error, SourceGone) and "not found" in str(error):
+        return str(error), ExitCode.NOT_FOUND
+    return next(((str(error), code) for kind, code in _CODES if isinstance(error, kind)), None)
+
+
+def run(main: Callable[[Any], Coroutine[Any, Any, int]], *, verbose: bool = False) -> int:
+    """Run a command on the reactor to its exit code. Ctrl-C and SIGTERM cancel it and let it put things in order."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    _log(verbose)
+    code = ExitCode.ERROR
+    finished: Deferred[None] = Deferred()
+    running: Deferred[int] | None = None
+    stopping = False
+
+    def over(result: int | Failure) -> None:
+        nonlocal code
+        code = _failed(result, verbose) if isinstance(result, Failure) else result
+        finished.callback(None)
+        if not stopping:
+            reactor.callWhenRunning(reactor.stop)
+
+    def begin() -> None:
+        nonlocal running
+        running = Deferred.fromCoroutine(main(reactor))
+        running.addBoth(over)
+
+    def interrupted() -> Deferred[None] | None:
+        nonlocal stopping
+        stopping = True
+        if running is not None and not finished.called:
+            running.cancel()
+            return finished
+        return None
+
+    reactor.callWhenRunning(begin)
+    reactor.addSystemEventTrigger("before", "shutdown", interrupted)
+    reactor.run()
+    return code
+
+
+def _failed(failure: Failure, verbose: bool) -> int:
+    if failure.check(CancelledError):
+        return ExitCode.INTERRUPTED
+    error = failure.value
+    assert error is not None
+    known = describe(error)
+    if known is None:
+        print(f"p2sp: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        if verbose:
+            failure.printTraceback(sys.stderr)
+        return ExitCode.ERROR
+    message, code = known
+    print(f"p2sp: {message}", file=sys.stderr)
+    return code
+
+
+def _log(verbose: bool) -> None:
+    from twisted.logger import (
+        FilteringLogObserver,
+        LogLevel,
+        LogLevelFilterPredicate,
+        globalLogBeginner,
+        textFileLogObserver,
+    )
+
+    if verbose:
+        chosen = [
+            FilteringLogObserver(
+                textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.debug)]
+            )
+        ]
+    else:
+        chosen = []
+    globalLogBeginner.beginLoggingTo(chosen, redirectStandardIO=False, discardBuffer=True)
+
+
+def ignore_broken_pipe() -> None:
+    """Let `p2sp show X | head` end quietly."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,0 +1,214 @@
+"""What does the user see while a download runs?"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol, TextIO
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from p2sp.schedule.spans import Kind
+
+WORDS = {Kind.SERVER: "server", Kind.SUPERNODE: "super node", Kind.PEER: "peer"}
+COLOURS = {Kind.SERVER: "blue", Kind.SUPERNODE: "magenta", Kind.PEER: "green"}
+
+
+@attrs.frozen
+class Snapshot:
+    """How far a download is. Bytes, bytes a second, seconds; `total` is None while unknown."""
+
+    name: str
+    total: int | None
+    done: int
+    rate: float
+    by_kind: dict[str, int]
+    sources: int
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left at this rate."""
+        if self.total is None or self.rate <= 0:
+            return None
+        return max(self.total - self.done, 0) / self.rate
+
+
+class Progress(Protocol):
+    """Something that shows snapshots."""
+
+    interval: float
+
+    def show(self, snapshot: Snapshot) -> None: ...
+
+    def say(self, news: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def human(count: float) -> str:
+    """A count of bytes for people: `12.3 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def clock_time(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    whole = int(seconds + 0.5)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def kinds_in_words(by_kind: dict[str, int]) -> str:
+    """`server 12 %, peer 88 %`; kinds that gave nothing are left out."""
+    total = sum(by_kind.values())
+    if not total:
+        return ""
+    return ", ".join(f"{WORDS[kind]} {by_kind[kind] * 100 / total:.0f} %" for kind in Kind if by_kind.get(kind))
+
+
+class PlainProgress:
+    """A line now and then, for pipes and log files."""
+
+    interval = 2.0
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._last = ""
+
+    def show(self, snapshot: Snapshot) -> None:
+        part = f" of {human(snapshot.total)}" if snapshot.total is not None else ""
+        percent = f" ({snapshot.done * 100 // snapshot.total} %)" if snapshot.total else ""
+        kinds = kinds_in_words(snapshot.by_kind)
+        line = (
+            f"{snapshot.name}: {human(snapshot.done)}{part}{percent} at {human(snapshot.rate)}/s "
+            f"from {snapshot.sources} source{'' if snapshot.sources == 1 else 's'}{'; ' + kinds if kinds else ''}"
+        )
+        if line != self._last:
+            print(line, file=self._out, flush=True)
+        self._last = line
+
+    def say(self, news: str) -> None:
+        print(news, file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Lines need no end."""
+
+
+class JsonProgress:
+    """One JSON object a line, for programs."""
+
+    interval = 1.0
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def show(self, snapshot: Snapshot) -> None:
+        self._write({"event": "progress", **attrs.asdict(snapshot), "eta": snapshot.eta})
+
+    def say(self, news: str) -> None:
+        self._write({"event": "news", "text": news})
+
+    def _write(self, value: dict[str, Any]) -> None:
+        print(json.dumps(value), file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Lines need no end."""
+
+
+class NoProgress:
+    """Silence."""
+
+    interval = 3600.0
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Nothing is shown."""
+
+    def say(self, news: str) -> None:
+        """Nothing is said."""
+
+    def close(self) -> None:
+        """Nothing was begun."""
+
+
+class BarProgress:
+    """A bar in the colours of the kinds of source, for terminals."""
+
+    interval = 0.25
+
+    def __init__(self, out: TextIO) -> None:
+        # Drawing is slow to import; pipes and scripts never pay for it.
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=out)
+        self._live = Live("", console=self._console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def show(self, snapshot: Snapshot) -> None:
+        self._live.update(self._draw(snapshot), refresh=True)
+
+    def _draw(self, snapshot: Snapshot) -> Any:
+        from rich.text import Text
+
+        width = max(min(self._console.width - 60, 50), 10)
+        line = Text(f"{snapshot.name[:30]} ")
+        total = snapshot.total or snapshot.done or 1
+        share = min(snapshot.done / total, 1.0)
+        given = sum(snapshot.by_kind.values()) or 1
+        filled = 0
+        for kind in Kind:
+            cells = round(share * width * snapshot.by_kind.get(kind, 0) / given)
+            cells = min(cells, width - filled)
+            line.append("━" * cells, style=COLOURS[kind])
+            filled += cells
+        line.append("─" * (width - filled), style="dim")
+        line.append(f" {share * 100:3.0f} % {human(snapshot.rate)}/s")
+        if snapshot.eta is not None:
+            line.append(f" {clock_time(snapshot.eta)}")
+        if kinds := kinds_in_words(snapshot.by_kind):
+            line.append(f"  {kinds}", style="dim")
+        return line
+
+    def say(self, news: str) -> None:
+        self._console.print(news, style="yellow", highlight=False)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def make_progress(kind: str, out: TextIO = sys.stderr) -> Progress:
+    """The view for `--progress`; `auto` is a bar on a terminal and lines elsewhere."""
+    if kind == "auto":
+        kind = "bar" if out.isatty() else "plain"
+    makers: dict[str, Callable[[TextIO], Progress]] = {
+        "bar": BarProgress,
+        "plain": PlainProgress,
+        "json": JsonProgress,
+    }
+    return makers[kind](out) if kind in makers else NoProgress()
+
+
+class Ticker:
+    """Shows a fresh snapshot at the view's own pace."""
+
+    def __init__(self, clock: IReactorTime, view: Progress, look: Callable[[], Snapshot]) -> None:
+        self._view = view
+        self._look = look
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """Begin."""
+        self._loop.start(self._view.interval, now=False)
+
+    def _tick(self) -> None:
+        self._view.show(self._look())
+
+    def stop(self) -> None:
+        """End."""
+        if self._loop.running:
+            self._loop.stop()

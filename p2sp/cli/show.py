@@ -1,0 +1,110 @@
+"""What is this TARGET, and does this file equal it?"""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from p2sp.cli.outcome import UserError
+from p2sp.cli.progress import human
+from p2sp.cli.site_file import Site
+from p2sp.cli.targets import Target, UrlTarget
+from p2sp.download.node import Node
+from p2sp.download.report import ExitCode
+from p2sp.net.errors import NetError
+from p2sp.net.identity import create_identity
+from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
+from p2sp.resource.verification import described
+from p2sp.sources.http import Probe, probe, read_small
+from p2sp.storage.disk import open_complete
+
+MAX_SHOWN = 20
+
+
+class _Asker:
+    """Finds out what a target is, with the help of a site's index."""
+
+    def __init__(self, reactor: Any, site: Site | None) -> None:
+        self.site = site
+        self.node = Node(
+            reactor,
+            create_identity(),
+            rng=Random(),
+            trust=site.trust if site is not None else None,
+            index=site.file.index if site is not None else None,
+            port=None,
+        )
+
+    async def torrent(self, target: Target) -> Torrent | Probe:
+        """The descriptor, or for a URL that nobody described what its server says."""
+        if isinstance(target, Torrent):
+            return target
+        if isinstance(target, UrlTarget):
+            if self.node.index is not None and (views := await self.node.index.lookup_url(target.url)):
+                return await self.node.index.torrent(views[0].id)
+            found = await probe(self.node.connect, target.url)
+            found.close()
+            if found.content_type == "application/x-bittorrent" or found.name.endswith(".torrent"):
+                return parse_torrent(await read_small(self.node.connect, target.url, MAX_TORRENT))
+            return found
+        if self.node.index is None:
+            raise UserError(
+                f"resource {target.resource_id.hex()}: only an index knows what it is; give the network with --site",
+                ExitCode.NOT_FOUND,
+            )
+        try:
+            return await self.node.index.torrent(target.resource_id.hex())
+        except NetError as error:
+            raise UserError(str(error), ExitCode.NOT_FOUND if "404" in str(error) else ExitCode.ERROR) from error
+
+
+async def show_target(reactor: Any, target: Target, site: Site | None) -> int:
+    """Print what is known of a target."""
+    asker = _Asker(reactor, site)
+    asker.node.start()
+    try:
+        found = await asker.torrent(target)
+    finally:
+        await asker.node.stop()
+    if isinstance(found, Probe):
+        size = "of unknown size" if found.length is None else f"{human(found.length)} ({found.length} bytes)"
+        print(f"{found.name}: {size}, nothing but its server describes it")
+        print(f"serves parts: {'yes' if found.ranged else 'no'}")
+        return ExitCode.OK
+    descriptor = found.descriptor
+    print(f"{descriptor.name}: {human(descriptor.length)} ({descriptor.length} bytes)")
+    print(f"id: {descriptor.resource_id.hex()}")
+    print(f"magnet: {descriptor.magnet()}")
+    print(f"pieces: {descriptor.layout.piece_count} of {human(descriptor.piece_length)}")
+    if not descriptor.single:
+        for entry in descriptor.files[:MAX_SHOWN]:
+            print(f"file: {'/'.join(entry.path)} ({entry.length} bytes)")
+        if len(descriptor.files) > MAX_SHOWN:
+            print(f"and {len(descriptor.files) - MAX_SHOWN} more files")
+    for url in found.mirrors:
+        print(f"mirror: {url}")
+    return ExitCode.OK
+
+
+async def verify_file(reactor: Any, file: Path, target: Target, site: Site | None) -> int:
+    """Check a file or folder against a target; prints what is wrong, exit code 32 then."""
+    asker = _Asker(reactor, site)
+    asker.node.start()
+    try:
+        found = await asker.torrent(target)
+        if isinstance(found, Probe):
+            raise UserError(f"{found.url}: nothing describes this file, so there is nothing to verify against")
+        content = described(found.descriptor)
+        store = await open_complete(file, content, asker.node.pool, reactor)
+        try:
+            bad = [piece for piece in range(content.layout.piece_count) if not store.has(piece)]
+        finally:
+            await store.close()
+    finally:
+        await asker.node.stop()
+    count = content.layout.piece_count
+    if bad:
+        shown = ", ".join(map(str, bad[:MAX_SHOWN])) + (" ..." if len(bad) > MAX_SHOWN else "")
+        print(f"{file}: differs: {len(bad)} of {count} pieces are wrong or missing ({shown})")
+        return ExitCode.CHECKSUM
+    print(f"{file}: good: {count} pieces, {content.layout.length} bytes")
+    return ExitCode.OK

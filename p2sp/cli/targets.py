@@ -1,0 +1,71 @@
+"""What does this TARGET name: a URL, a resource id, a magnet link or a `.torrent` file?"""
+
+import re
+from pathlib import Path
+
+import attrs
+
+from p2sp.cli.outcome import UserError
+from p2sp.download.report import ExitCode
+from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
+from p2sp.resource.errors import ResourceError
+from p2sp.resource.magnet import Magnet, parse_magnet, parse_resource_id
+
+
+@attrs.frozen
+class UrlTarget:
+    """One file on an HTTP(S) server, or a `.torrent` there."""
+
+    url: str
+
+
+Target = UrlTarget | Magnet | Torrent
+
+
+def parse_target(text: str) -> Target:
+    """Read a TARGET. Raises UserError naming it and what is accepted."""
+    if re.match(r"https?://[^/?#\s]", text, re.IGNORECASE):
+        return UrlTarget(text)
+    try:
+        if text.lower().startswith("magnet:"):
+            return parse_magnet(text)
+        path = Path(text)
+        if path.is_file():
+            return _torrent_file(path)
+        if re.fullmatch(r"[0-9a-fA-F]{64}", text):
+            return Magnet(parse_resource_id(text))
+    except ResourceError as error:
+        raise UserError(f"{text[:200]}: {error}", ExitCode.BAD_INPUT) from error
+    if "://" in text:
+        raise UserError(f"{text[:200]}: only http and https URLs are fetched", ExitCode.BAD_INPUT)
+    if path.suffix in (".torrent", ".meta4"):
+        raise UserError(f"{text[:200]}: no such file", ExitCode.NOT_FOUND)
+    raise UserError(
+        f"{text[:200]}: not a URL, a magnet link, a .torrent file or a resource id (64 hex digits)", ExitCode.BAD_INPUT
+    )
+
+
+def _torrent_file(path: Path) -> Torrent:
+    if path.suffix == ".meta4":
+        raise UserError(f"{path}: Metalink files are not read; give its URLs with --mirror", ExitCode.BAD_INPUT)
+    try:
+        if path.stat().st_size > MAX_TORRENT:
+            raise UserError(f"{path}: too large for a .torrent file", ExitCode.BAD_INPUT)
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    return parse_torrent(data)
+
+
+def parse_checksum(text: str) -> tuple[str, str]:
+    """`sha-256=HEX` as algorithm and lower-case digest. Raises UserError."""
+    name, _, digest = text.partition("=")
+    sizes = {"sha-256": 64, "sha-512": 128, "sha-1": 40, "md5": 32}
+    algorithm = name.strip().lower()
+    if algorithm not in sizes:
+        raise UserError(f"--checksum {text}: {name!r} is not one of {', '.join(sizes)}", ExitCode.BAD_INPUT)
+    if not re.fullmatch(rf"[0-9a-fA-F]{{{sizes[algorithm]}}}", digest.strip()):
+        raise UserError(
+            f"--checksum {text}: {algorithm} takes {sizes[algorithm]} hex digits after '='", ExitCode.BAD_INPUT
+        )
+    return algorithm, digest.strip().lower()

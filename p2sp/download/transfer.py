@@ -1,0 +1,259 @@
+"""What does this node do with one resource? Fetch it, serve it, say so to the trackers: one transfer."""
+
+from collections.abc import Sequence
+from secrets import token_hex
+from typing import cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from p2sp.download.conductor import Conductor
+from p2sp.download.dialler import Dialler
+from p2sp.download.errors import DownloadError
+from p2sp.download.finder import TrackerFinder
+from p2sp.download.node import Node
+from p2sp.download.report import ExitCode, Report
+from p2sp.resource.descriptor import Descriptor
+from p2sp.resource.verification import Content
+from p2sp.schedule.scheduler import Mode
+from p2sp.schedule.spans import Kind
+from p2sp.sources.http import HttpSource, Probe
+from p2sp.sources.http_facts import Version
+from p2sp.sources.interfaces import Candidate
+from p2sp.sources.peer import PeerSource
+from p2sp.storage.interfaces import IPieceStore
+from p2sp.tracker.schema import AnnounceRequest, Counters, Event
+from p2sp.wire.interfaces import IShared
+from p2sp.wire.link import PeerLink
+
+WANTED = 50
+MAX_MIRRORS = 32
+
+
+@implementer(IShared)
+class Transfer:
+    """One resource on one node, from its id or descriptor to the last byte served.
+
+    With a descriptor and a store it downloads what is missing and serves what it has; with an id alone it first gets
+    the descriptor from peers (BEP 9, BEP 52). `swarm` False keeps it a plain download from servers.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        resource_id: bytes | None = None,
+        content: Content | None = None,
+        store: IPieceStore | None = None,
+        trackers: Sequence[str] | None = None,
+        mode: Mode = Mode.FAST,
+        in_order: bool = False,
+        floor_rate: float = 0.0,
+    ) -> None:
+        self.node = node
+        self.report = Report(node.reactor.seconds())
+        self.content = content
+        self.store = store
+        self.descriptor: Descriptor | None = content.descriptor if content is not None else None
+        self.resource_id = resource_id or (self.descriptor.resource_id if self.descriptor is not None else b"")
+        self.conductor: Conductor | None = None
+        self._mode = mode
+        self._in_order = in_order
+        self._floor_rate = floor_rate
+        self._session = token_hex(16)
+        self._links: dict[str, PeerLink] = {}
+        self._found: Deferred[Descriptor] | None = None
+        self._started = False
+        self._trackers = list(node.trackers if trackers is None else trackers)
+        self._finder = TrackerFinder(node.reactor, self._trackers, node.api, self._announce, node.rng)
+        self._dialler = Dialler(node.reactor, self._call, node.rng, failed=self._call_failed)
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Join the swarm, if there is one to join."""
+        if self._started or not self.resource_id:
+            return
+        self._started = True
+        self.node.wire.share(self)
+        self._finder.start(self._dialler.offer, self.report.tell)
+        if self.store is None or not self.store.complete:
+            self._dialler.start()
+
+    def find_descriptor(self, deadline: float) -> "Deferred[Descriptor]":
+        """The descriptor, from peers; for a transfer begun with an id alone. Fails with DownloadError."""
+        found: Deferred[Descriptor] = Deferred()
+        self._found = found
+        found.addTimeout(deadline, self.node.reactor, onTimeoutCancel=self._not_described)
+        self.start()
+        return found
+
+    def _not_described(self, result: object, timeout: float) -> object:
+        self._found = None
+        heard = "" if self._finder.answered else "; no tracker answers"
+        raise DownloadError(
+            f"nobody described resource {self.resource_id.hex()} within {timeout:g} s{heard}", ExitCode.NOT_FOUND
+        )
+
+    def use(self, content: Content, store: IPieceStore) -> None:
+        """The store for a transfer that began without one."""
+        self.content, self.store = content, store
+        self.descriptor = content.descriptor
+        if self._started:
+            self.node.wire.stored(self)
+
+    def download(
+        self, mirrors: Sequence[str] = (), *, found: Probe | None = None, version: Version | None = None
+    ) -> "Deferred[None]":
+        """Fetch what is missing; fires when every piece is verified. Fails with DownloadError; cancelling stops."""
+        assert self.store is not None
+        assert self.content is not None
+        conductor = Conductor(
+            self.node.reactor,
+            self.store,
+            self.report,
+            rng=self.node.rng,
+            mode=self._mode,
+            in_order=self._in_order,
+            floor_rate=self._floor_rate,
+            limit=self.node.download_limit,
+            expecting=self._expecting,
+            banned=self._banned,
+        )
+        self.conductor = conductor
+        done = conductor.run()
+        for url in dict.fromkeys(mirrors[:MAX_MIRRORS]):
+            first = found if found is not None and found.url == url else None
+            conductor.add(
+                HttpSource(
+                    self.node.connect,
+                    url,
+                    self.content,
+                    connections=self.node.connections,
+                    found=first,
+                    version=version,
+                )
+            )
+        self.start()
+        for link in self._links.values():
+            self._add_source(link)
+        return done.addCallback(self._completed)
+
+    def _completed(self, _: None) -> None:
+        self._dialler.stop()
+        if self._started:
+            self._finder.announce(Event.COMPLETED)
+
+    async def stop(self) -> None:
+        """Leave the swarm and let go of every source. The store stays open: it is the caller's."""
+        if self.conductor is not None:
+            self.conductor.stop()
+        self._dialler.stop()
+        if self._started:
+            self._started = False
+            await self._finder.stop()
+            await self.node.wire.unshare(self)
+
+    def _expecting(self) -> bool:
+        return self._started and bool(self._trackers)
+
+    @property
+    def isp(self) -> str | None:
+        """Where the tracker sees us."""
+        return self._finder.isp
+
+    @property
+    def links(self) -> int:
+        """How many nodes we are connected with."""
+        return len(self._links)
+
+    # -- IShared ---------------------------------------------------------------------------------------------
+
+    def joined(self, link: PeerLink) -> None:
+        if self._dialler.is_banned(link.node_id):
+            link.close("banned")
+            return
+        if candidate := self._dialler.find(link.node_id):
+            link.kind = candidate.kind
+        self._links[link.node_id] = link
+        self._dialler.linked(link.node_id)
+        self._add_source(link)
+
+    def left(self, link: PeerLink, reason: str) -> None:
+        if self._links.get(link.node_id) is link:
+            del self._links[link.node_id]
+            self._dialler.lost(link.node_id)
+
+    def uploaded(self, link: PeerLink, count: int) -> None:
+        self.report.uploaded += count
+
+    def descriptor_found(self, descriptor: Descriptor) -> None:
+        found, self._found = self._found, None
+        if found is not None:
+            self.descriptor = descriptor
+            found.callback(descriptor)
+
+    # -- nodes -----------------------------------------------------------------------------------------------
+
+    def _add_source(self, link: PeerLink) -> None:
+        if self.conductor is None or self.store is None or self.store.complete:
+            return
+        candidate = self._dialler.find(link.node_id)
+        self.conductor.add(PeerSource(link), local=candidate is not None and candidate.local)
+
+    def _call(self, candidate: Candidate) -> "Deferred[object]":
+        calling = self.node.wire.dial(
+            self,
+            candidate.host,
+            candidate.port,
+            candidate.node_id,
+            bind_address=self.node.address,
+            kind=candidate.kind,
+        )
+        return cast("Deferred[object]", calling)
+
+    def _call_failed(self, candidate: Candidate, reason: str) -> None:
+        if candidate.kind is Kind.SUPERNODE:
+            self.report.tell(f"super node {candidate.host}:{candidate.port} cannot be reached: {reason}")
+
+    def _banned(self, label: str, reason: str) -> None:
+        for link in list(self._links.values()):
+            if link.label == label:
+                self._dialler.ban(link.node_id)
+                link.close(reason)
+
+    def _announce(self, event: Event, *, home: bool) -> AnnounceRequest:
+        now = self.node.reactor.seconds()
+        kinds = self.report.by_kind()
+        length = self.content.layout.length if self.content is not None else 0
+        left = length
+        if self.store is not None:
+            left = 0 if self.store.complete else max(length - self.store.bytes_verified, 1)
+        return AnnounceRequest(
+            resource=self.resource_id.hex(),
+            session=self._session,
+            event=event,
+            port=self.node.port,
+            length=length,
+            left=left,
+            counters=Counters(
+                server=kinds[Kind.SERVER.value],
+                supernode=kinds[Kind.SUPERNODE.value],
+                peer_local=self.report.peer_bytes(local=True),
+                peer_remote=self.report.peer_bytes(local=False),
+                up=self.report.uploaded,
+            ),
+            rate=int(self.report.rate.rate(now)),
+            stalled_ms=int(self.report.stalled_seconds * 1000),
+            home=home,
+            wanted=WANTED if left else 0,
+        )
+
+
+def quiet(failure: Failure) -> None:
+    """Swallow a cancellation and nothing else."""
+    failure.trap(CancelledError)

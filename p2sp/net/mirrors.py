@@ -1,0 +1,57 @@
+"""Whose word does a downloader take about the names of HTTPS servers that are not ours?"""
+
+from typing import Any
+
+import attrs
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.internet._sslverify import IOpenSSLTrustRoot
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import (
+    Certificate,
+    TLSVersion,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from p2sp.net.trust import Trust
+
+
+@implementer(IOpenSSLTrustRoot)
+@attrs.frozen
+class _Both:
+    """The platform's authorities (also those of `SSL_CERT_FILE`) and our network's."""
+
+    roots: tuple[Any, ...]
+
+    def _addCACertsToContext(self, context: Any) -> None:
+        for root in self.roots:
+            root._addCACertsToContext(context)
+
+
+@implementer(IPolicyForHTTPS)
+@attrs.frozen
+class _MirrorPolicy:
+    root: Any
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
+        creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+            hostname.decode("ascii").strip("[]"),
+            trustRoot=self.root,
+            extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2},
+        )
+        return creator
+
+
+def mirror_policy(trust: Trust | None) -> IPolicyForHTTPS:
+    """TLS towards resource servers: TLS 1.2 will do, no certificate of ours is shown.
+
+    A super node serves HTTPS under the network's own authority, so that one is believed as well when there is one.
+    """
+    roots: tuple[Any, ...] = (platformTrust(),)
+    if trust is not None:
+        ours = [Certificate.loadPEM(each.public_bytes(Encoding.PEM)) for each in trust.authorities]
+        roots = (*roots, trustRootFromCertificates(ours))
+    return _MirrorPolicy(_Both(roots))
