@@ -1,0 +1,34 @@
+"""What must whoever owns a super node's cache offer to those who serve it?"""
+
+from collections.abc import Callable
+
+import attrs
+from zope.interface import Interface
+
+from p2sp.resource.verification import Content
+from p2sp.storage.interfaces import IPieceStore
+
+
+@attrs.frozen
+class Served:
+    """A resource that may be given out, whole or still being filled; `sha256` of a lone file where it is known."""
+
+    content: Content
+    store: IPieceStore
+    sha256: bytes | None = None
+
+
+class ICacheView(Interface):
+    """The cache as the HTTPS side sees it. Resource ids are 64 lower-case hex digits; nothing here blocks."""
+
+    def lookup(resource_id: str) -> Served | None:
+        """The resource if the cache has it or is filling it."""
+
+    def reading(resource_id: str) -> Callable[[], None]:
+        """A reader begins: the resource must not be evicted until the answer is called, once."""
+
+    def wanted(resource_id: str, piece: int) -> None:
+        """A reader waits for a piece that is not there yet: hurry it."""
+
+    def served(resource_id: str, count: int) -> None:
+        """So many bytes were given out just now."""

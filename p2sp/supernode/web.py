@@ -1,0 +1,228 @@
+"""How does a super node give its cache to anything that speaks HTTP: curl, browsers, web-seed clients?"""
+
+import re
+from collections.abc import Callable
+from mimetypes import MimeTypes
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from p2sp.net.calls import ApiError
+from p2sp.resource.verification import Content
+from p2sp.storage.interfaces import StorageError
+from p2sp.supernode.interfaces import ICacheView, Served
+from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, none_match, requested_part
+from p2sp.supernode.stream import ClientStalled, NoProgress, Pace, Stream, arrival
+
+MAX_STREAMS: Final = 1000
+"""Answers under way at once; beyond that clients are asked to come back."""
+
+_ID: Final = re.compile(rb"[0-9A-Fa-f]{64}")
+# The built-in table alone: what a name means must not differ from machine to machine.
+_TYPES: Final = MimeTypes(filenames=())
+_UNKNOWN_TYPE: Final = "application/octet-stream"
+
+
+@attrs.frozen
+class _File:
+    """One file of a resource that a request names, as positions of its store."""
+
+    resource: str
+    served: Served
+    name: str
+    start: int
+    length: int
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.resource}"'
+
+
+class CacheResource(Resource):
+    """Answers `/r/<resource id>/<name>` and, in a tree, `/r/<resource id>/<name>/<path>`; mount it with `Api.mount`.
+
+    GET with a single Range and HEAD, conditional by a strong ETag (RFC 9110). A resource that is still being filled is
+    served as its pieces come; when none come in time the answer ends short of its Content-Length, so that no client
+    takes it for whole. Before the first byte that is a 503 instead.
+    """
+
+    isLeaf = True
+    log = Logger()
+
+    def __init__(
+        self, cache: ICacheView, clock: IReactorTime, *, pace: Pace | None = None, max_streams: int = MAX_STREAMS
+    ) -> None:
+        super().__init__()
+        self._cache = cache
+        self._clock = clock
+        self._pace = pace or Pace()
+        self._max_streams = max_streams
+        self._streams = 0
+
+    @property
+    def streams(self) -> int:
+        """Answers under way."""
+        return self._streams
+
+    def render(self, request: Any) -> int:
+        """Answer one request; its work ends when the client goes away."""
+        working = Deferred.fromCoroutine(self._answer(request))
+        present = True
+
+        def left(_: object) -> None:
+            nonlocal present
+            present = False
+            working.cancel()
+
+        def failed(failure: Failure) -> None:
+            if failure.check(CancelledError):
+                return
+            self.log.failure("{path}: the answer failed", failure, path=request.path)
+            if present:
+                request.loseConnection()
+
+        request.notifyFinish().addErrback(left)
+        working.addErrback(failed)
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> None:
+        request.setHeader("Server", "p2sp")
+        request.setHeader("X-Content-Type-Options", "nosniff")
+        try:
+            await self._serve(request)
+        except ApiError as error:
+            _refuse(request, error)
+
+    async def _serve(self, request: Any) -> None:
+        if request.method not in (b"GET", b"HEAD"):
+            raise ApiError(405, "method", "only GET and HEAD are known here", {"Allow": "GET, HEAD"})
+        file = self._find(request.postpath)
+        if not none_match(_header(request, "If-None-Match"), file.etag):
+            request.setResponseCode(304)
+            _describe(request, file)
+            request.finish()
+            return
+        # A Range means something in a GET only (RFC 9110 section 14.2).
+        wished = _header(request, "Range") if request.method == b"GET" else None
+        try:
+            part = requested_part(wished, _header(request, "If-Range"), file.etag, file.length)
+        except Unsatisfiable:
+            where = {"Content-Range": f"bytes */{file.length}", "Accept-Ranges": "bytes"}
+            raise ApiError(416, "range", f"the file has {file.length} bytes", where) from None
+        if request.method == b"HEAD" or part.start == part.stop:
+            _head(request, file, part)
+            request.finish()
+            return
+        if self._streams >= self._max_streams:
+            raise ApiError(503, "busy", "too many clients are being served", {"Retry-After": "10"})
+        release = self._cache.reading(file.resource)
+        self._streams += 1
+        try:
+            await self._stream(request, file, part)
+        finally:
+            self._streams -= 1
+            release()
+
+    def _find(self, path: list[bytes]) -> _File:
+        """The file that the segments behind the mount point name; they are only ever compared."""
+        missing = ApiError(404, "not-found", "there is no such file in this cache")
+        if len(path) < 2 or _ID.fullmatch(path[0]) is None:
+            raise missing
+        resource = path[0].decode().lower()
+        served = self._cache.lookup(resource)
+        if served is None:
+            raise missing
+        content = served.content
+        try:
+            name, *inner = (segment.decode() for segment in path[1:])
+            index = content.paths.index(tuple(inner))
+        except ValueError:
+            raise missing from None
+        if name != content.name:
+            raise missing
+        layout = content.layout
+        return _File(resource, served, _last_name(content, index), layout.file_start(index), layout.lengths[index])
+
+    async def _stream(self, request: Any, file: _File, part: Part) -> None:
+        store = file.served.store
+        wanted: Callable[[int], None] = lambda piece: self._cache.wanted(file.resource, piece)  # noqa: E731
+        first = store.content.layout.piece_at(file.start + part.start)
+        try:
+            await arrival(store, first, wanted, self._clock, self._pace.fill)
+        except NoProgress as error:
+            self.log.warn("{path}: {error}", path=request.path, error=error)
+            raise ApiError(503, "filling", "this part is not in the cache yet", {"Retry-After": "10"}) from error
+        _head(request, file, part)
+        stream = Stream(
+            store,
+            file.start + part.start,
+            file.start + part.stop,
+            request,
+            clock=self._clock,
+            pace=self._pace,
+            wanted=wanted,
+            sent=lambda count: self._cache.served(file.resource, count),
+        )
+        try:
+            await stream.run()
+        except (NoProgress, StorageError) as error:
+            self.log.warn("{path} ends short: {error}", path=request.path, error=error)
+            request.loseConnection()
+        except ClientStalled as error:
+            self.log.info("{path} is cut off: {error}", path=request.path, error=error)
+            request.transport.abortConnection()
+        else:
+            request.finish()
+
+
+def _header(request: Any, name: str) -> str | None:
+    values = request.requestHeaders.getRawHeaders(name)
+    return ", ".join(values) if values else None
+
+
+def _last_name(content: Content, index: int) -> str:
+    path = content.paths[index]
+    return path[-1] if path else content.name
+
+
+def media_type(name: str) -> str:
+    """The media type that a name suggests; a compressed file is what it is, never an encoding of something else."""
+    kind, encoding = _TYPES.guess_type(name)
+    return kind if kind is not None and encoding is None else _UNKNOWN_TYPE
+
+
+def _describe(request: Any, file: _File) -> None:
+    request.setHeader("ETag", file.etag)
+    # The URL names the content: it can never be anything else.
+    request.setHeader("Cache-Control", "public, max-age=31536000, immutable")
+
+
+def _head(request: Any, file: _File, part: Part) -> None:
+    _describe(request, file)
+    request.setHeader("Accept-Ranges", "bytes")
+    request.setHeader("Content-Type", media_type(file.name))
+    request.setHeader("Content-Length", str(part.stop - part.start))
+    if file.served.sha256 is not None and file.served.content.single:
+        for name, value in digest_headers(file.served.sha256).items():
+            request.setHeader(name, value)
+    if part.partial:
+        request.setResponseCode(206)
+        request.setHeader("Content-Range", f"bytes {part.start}-{part.stop - 1}/{file.length}")
+
+
+def _refuse(request: Any, error: ApiError) -> None:
+    reply = error.reply()
+    request.setResponseCode(reply.status)
+    request.setHeader("Content-Type", reply.content_type)
+    request.setHeader("Content-Length", str(len(reply.body)))
+    request.setHeader("Cache-Control", "no-store")
+    for name, value in reply.headers.items():
+        request.setHeader(name, value)
+    request.write(reply.body if request.method != b"HEAD" else b"")
+    request.finish()
