@@ -33,7 +33,7 @@ class Registrar:
             answer = await self._register(self._registration)
         except NetError as error:
             if self._known is not False:
-                self.log.warn("not registered at the global tracker: {error}", error=error)
+                self.log.warn("the global tracker does not know us: {error}", error=error)
             self._known = False
             return
         if not self._known:

@@ -1,0 +1,142 @@
+"""Do a global and a local tracker, run as operators run them, work together and without each other?"""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from p2sp.net.api_client import ApiClient
+from p2sp.net.identity import Identity, create_identity
+from p2sp.statistics.client import StatisticsClient
+from p2sp.statistics.schema import Rollup
+from p2sp.tracker.client import TrackerClient
+from p2sp.tracker.schema import Event, Scope, TrackerRef
+from tests.integration.processes import Network, free_port, run_once, twistd
+from tests.tracker.entries import RESOURCE, request
+from tests.tracker.kit import MAP
+
+reactor: Any = installed_reactor
+ETC = Path(__file__).parents[2] / "etc"
+MIB = 1024 * 1024
+
+
+@pytest.mark.integration
+class TrackerProcessTests(TestCase):
+    """The real programs, over TLS on loopback."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.network = Network.create(Path(folder.name))
+        (self.network.folder / "map.json").write_text(json.dumps(MAP), encoding="utf-8")
+
+    def api(self, url: str, identity: Identity, address: str = "127.0.0.1") -> ApiClient:
+        api = ApiClient(reactor, url, policy=self.network.policy(identity), bind_address=address)
+        self.addCleanup(api.close)
+        return api
+
+    def node(self, url: str, address: str) -> TrackerClient:
+        return TrackerClient(self.api(url, create_identity(), address))
+
+    async def test_global_and_local_together_and_apart(self) -> None:
+        addresses = {name: f"127.0.0.1:{free_port()}" for name in ("global", "local")}
+        global_url, local_url = f"https://{addresses['global']}", f"https://{addresses['local']}"
+        common = 'network_map = "map.json"\ninterval = 0.5\nexpiry = "60s"\n'
+        config = self.network.config("tracker", common, name="global", listen=addresses["global"])
+        local_settings = f"""
+            scope = "local"
+            isps = ["one"]
+            public_url = "{local_url}"
+            global_tracker = "{global_url}"
+        """
+        local_config = self.network.config("tracker", common + local_settings, name="local", listen=addresses["local"])
+        with self.network.start("tracker", local_config) as local:
+            assert local.wait_until_listening() == [local_url]
+            local.wait_for("the global tracker does not know us")
+            with self.network.start("tracker", config) as first:
+                first.wait_until_listening()
+                local.wait_for("registered at the global tracker for one")
+                begun = await self.node(global_url, "127.1.0.1").announce(request())
+                assert begun.trackers == [TrackerRef(local_url, Scope.LOCAL)]
+                assert (await self.node(global_url, "127.2.0.1").announce(request())).trackers == []
+                alone = await self.node(local_url, "127.1.0.1").announce(request())
+                assert (alone.isp, alone.nodes) == ("one", [])
+                assert alone.trackers == [TrackerRef(global_url, Scope.GLOBAL)]
+                assert first.terminate() == 0, first.log
+                assert "Traceback" not in first.log
+            together = await self.node(local_url, "127.1.0.2").announce(request())
+            assert [(each.host, each.local) for each in together.nodes] == [("127.1.0.1", True)]
+            local.wait_for("(?s)registered at the global.*does not know us")
+            with self.network.start("tracker", config) as second:
+                second.wait_until_listening()
+                local.wait_for("(?s)registered at the global.*does not know us.*registered at the global")
+                again = await self.node(global_url, "127.1.0.1").announce(request())
+                assert again.trackers == begun.trackers
+                assert again.epoch != begun.epoch
+                assert again.nodes == []
+            assert local.terminate() == 0, local.log
+            assert "Traceback" not in local.log
+
+    async def test_what_nodes_report_reaches_the_statistics_server_when_it_comes_back(self) -> None:
+        address = f"127.0.0.1:{free_port()}"
+        statistics_config = self.network.config("statistics", "interval = 1", listen=address)
+        config = self.network.config(
+            "tracker", f'network_map = "map.json"\nstatistics = "https://{address}"\nreport_interval = 0.2'
+        )
+        with self.network.start("tracker", config) as tracker:
+            [url] = tracker.wait_until_listening()
+            node = self.node(url, "127.1.0.1")
+            await node.announce(request(event=Event.STARTED, left=2 * MIB))
+            await node.announce(request(server=MIB))
+            await self.node(url, "127.2.0.1").announce(request(server=5 * MIB, home=False))
+            tracker.wait_for("samples wait for the statistics server")
+            with self.network.start("statistics", statistics_config) as statistics:
+                statistics.wait_until_listening()
+                api = self.api(f"https://{address}", self.network.identity("manager"))
+                assert await self.volume(StatisticsClient(api), MIB) == {("one", RESOURCE): MIB}
+                # What is reported last is sent when the tracker stops.
+                await node.announce(request(event=Event.COMPLETED, left=0, server=2 * MIB))
+                assert tracker.terminate() == 0, tracker.log
+                assert await self.volume(StatisticsClient(api), 2 * MIB) == {("one", RESOURCE): 2 * MIB}
+                assert statistics.terminate() == 0, statistics.log
+            assert "Traceback" not in tracker.log
+
+    async def volume(self, client: StatisticsClient, wanted: int) -> dict[tuple[str | None, str], int]:
+        """Bytes from servers by ISP and resource, once they are `wanted` altogether; what there is after 20 s."""
+        volumes: dict[tuple[str | None, str], int] = {}
+        for _ in range(200):
+            rollups: list[Rollup] = (await client.rollups()).rollups
+            volumes = {}
+            for each in rollups:
+                key = (each.isp, each.resource)
+                volumes[key] = volumes.get(key, 0) + each.server
+            if sum(volumes.values()) >= wanted:
+                break
+            await deferLater(reactor, 0.1)
+        return volumes
+
+    def test_the_example_configuration_is_good(self) -> None:
+        done = run_once(twistd("p2sp-tracker", ETC / "tracker.toml", "--check-config"), self.network.folder)
+        assert done.returncode == 0, done.stderr
+        assert "is good" in done.stdout
+
+    def test_what_is_wrong_is_one_line(self) -> None:
+        broken = {**MAP, "network-map": {"one": {"ipv4": ["127.1.0.0/99"]}}}
+        (self.network.folder / "broken.json").write_text(json.dumps(broken), encoding="utf-8")
+        for settings, says in (
+            ("intervall = 3", "$.intervall is not a setting"),
+            ('network_map = "broken.json"', "broken.json: PID 'one': '127.1.0.0/99' is not a prefix"),
+        ):
+            config = self.network.config("tracker", settings)
+            for options in (["--check-config"], []):
+                done = run_once(twistd("p2sp-tracker", config, *options), self.network.folder)
+                assert done.returncode == 1
+                assert says in done.stderr
+                assert "Traceback" not in done.stdout + done.stderr
