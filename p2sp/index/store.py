@@ -163,7 +163,7 @@ def _insert_if_new(connection: Connection, publication: Publication, now: float)
     """Whether the resource was unknown; if so it is now known."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     lone = publication.files[0] if publication.single else None
-    inserted = connection.execute(
+    number = connection.execute(
         dialect.insert(_resources)
         .values(
             id=publication.id,
@@ -177,8 +177,9 @@ def _insert_if_new(connection: Connection, publication: Publication, now: float)
             published=now,
         )
         .on_conflict_do_nothing(index_elements=["id"])
-    )
-    return inserted.rowcount > 0
+        .returning(_resources.c.number)
+    ).scalar_one_or_none()
+    return number is not None
 
 
 def _insert_content(connection: Connection, publication: Publication) -> None:
