@@ -117,7 +117,8 @@ class Database:
     def _ended(self, result: Any) -> Any:
         self._waiting -= 1
         if self._waiting == 0 and self._closing:
-            self._now_idle()
+            # Not yet: whoever waits for this job's result gets it before the database is gone.
+            self._reactor.callFromThread(self._now_idle)
         return result
 
     def _now_idle(self) -> None:
