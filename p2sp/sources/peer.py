@@ -142,8 +142,9 @@ class PeerSource:
         return stop
 
     def close(self) -> None:
-        self.link.close("the download does not need it any more")
-        self.ended("closed")
+        # The link stays: it may go on serving the other side.
+        self.link.detach(self)
+        self.ended("it is not needed any more")
 
     def abandon(self, fetch: _Fetch) -> None:
         """A fetch was cancelled: take its requests back."""

@@ -125,6 +125,11 @@ class PeerLink(TwistedProtocol):
         if before is not None:
             before.ended("the link is used by another source")
 
+    def detach(self, taker: BlockTaker) -> None:
+        """Give nothing to `taker` any more."""
+        if self.taker is taker:
+            self.taker = None
+
     def request(self, block: Block) -> None:
         """Ask for a block, to be given to the taker. Raises LocalProtocolError when that is not allowed now."""
         self.session.request(block)

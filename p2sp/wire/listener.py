@@ -243,7 +243,7 @@ class PeerNetwork:
             raise LinkRefused("a call to ourselves")
         if node_id in swarm.links:
             raise LinkRefused(f"there is a link to {node_id[:16]} already")
-        if len(self._links) + len(self._calls) >= self._max_links:
+        if len(self._links) >= self._max_links:
             raise LinkRefused(f"there are {self._max_links} links already")
         link = PeerLink(self, self._clock, outgoing=True, kind=kind)
         joined = link.when_joined()
