@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from twisted.web.client import readBody
 
+from p2sp.locality.network_map import NetworkMap
 from p2sp.net.authority import Authority
 from p2sp.net.identity import create_identity
 from p2sp.tracker.schema import AnnounceAnswer, Event, Registration, RegistrationAnswer, Scope, TrackerRef
@@ -195,6 +197,14 @@ class MapTests(TrackerCase):
         found = await self.node(url).network_map()
         assert found.document == (self.network.folder / "map.json").read_bytes()
         assert found.isp_of("127.2.3.4") == "two"
+
+    async def test_the_map_has_altos_media_type(self) -> None:
+        url = self.tracker()
+        agent = self.api(url, None)._agent
+        response = await agent.request(b"GET", f"{url}/v1/map".encode())
+        body: bytes = await readBody(response)
+        assert response.headers.getRawHeaders("content-type") == ["application/alto-networkmap+json"]
+        assert response.headers.getRawHeaders("etag") == [f'"{NetworkMap.decode(body).digest}"']
 
     async def test_there_may_be_no_map(self) -> None:
         url = self.tracker(network_map=None)
