@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from twisted.web.client import readBody
+from treq import content
 
 from p2sp.locality.network_map import NetworkMap
 from p2sp.net.authority import Authority
@@ -202,7 +202,7 @@ class MapTests(TrackerCase):
         url = self.tracker()
         agent = self.api(url, None)._agent
         response = await agent.request(b"GET", f"{url}/v1/map".encode())
-        body: bytes = await readBody(response)
+        body: bytes = await content(response)
         assert response.headers.getRawHeaders("content-type") == ["application/alto-networkmap+json"]
         assert response.headers.getRawHeaders("etag") == [f'"{NetworkMap.decode(body).digest}"']
 
