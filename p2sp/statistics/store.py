@@ -164,7 +164,8 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
 
 
 def _insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the rows whose primary key is new; the one statement that SQL's dialects spell alike but SQL does not."""
+    """Insert the rows whose primary key is new."""
+    # What the dialects spell alike, standard SQL cannot say.
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
