@@ -90,7 +90,7 @@ class Getter:
             index=site.file.index if site is not None else None,
             trackers=site.file.trackers if site is not None else (),
             address=options.address,
-            port=0 if site is not None else None,
+            listen=(options.address or "0.0.0.0", 0) if site is not None else None,  # noqa: S104 - peers come from anywhere
             max_upload=options.max_upload,
             max_download=options.max_download,
             connections=options.connections,
@@ -166,11 +166,12 @@ class Getter:
         """The first URL that answers; the others join later."""
         failure: SourceError | None = None
         for url in urls:
+            if failure is not None:
+                report.tell(str(failure))
             try:
                 return await probe(self._node.connect, url)
             except SourceError as error:
-                failure = failure or error
-                report.tell(str(error))
+                failure = error
         assert failure is not None
         raise failure
 

@@ -31,7 +31,6 @@ class _Asker:
             rng=Random(),
             trust=site.trust if site is not None else None,
             index=site.file.index if site is not None else None,
-            port=None,
         )
 
     async def torrent(self, target: Target) -> Torrent | Probe:

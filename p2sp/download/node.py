@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from p2sp.index.client import IndexClient
+from p2sp.net.addresses import Network
 from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import Identity
 from p2sp.net.mirrors import mirror_policy
@@ -32,7 +33,8 @@ class Node:
     """One node of the network, with or without services to ask.
 
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
-    by the network's too where the node trusts one. `address` is the local address to connect from and to listen on.
+    by the network's too where the node trusts one. `address` is the local address to connect from, `listen` address
+    and port of the wire.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class Node:
         index: str | None = None,
         trackers: Sequence[str] = (),
         address: str | None = None,
-        port: int | None = 0,
+        listen: tuple[str, int] | None = None,
         max_upload: float | None = None,
         max_download: float | None = None,
         slots: int = 8,
         connections: int = 4,
         deadlines: Deadlines | None = None,
+        allowed: Sequence[Network] | None = None,
     ) -> None:
         self.reactor = reactor
         self.identity = identity
@@ -59,11 +62,13 @@ class Node:
         self.connections = connections
         self.address = address
         self.download_limit = bucket(max_download)
-        self._listen_port = port
+        self._listen = listen
         self._trust = trust
         self._services = client_policy(identity, trust)
         self.pool = DiskPool(reactor)
-        self.connect = Connect(reactor, mirror_policy(trust), bind_address=address, deadlines=deadlines or Deadlines())
+        self.connect = Connect(
+            reactor, mirror_policy(trust), bind_address=address, deadlines=deadlines or Deadlines(), allowed=allowed
+        )
         self.wire = PeerNetwork(reactor, identity, upload=bucket(max_upload), slots=slots)
         self._index_api = self.api(index) if index else None
         self.index = IndexClient(self._index_api) if self._index_api is not None else None
@@ -78,10 +83,10 @@ class Node:
         return self.wire.port
 
     def start(self) -> None:
-        """Begin: threads for the disk, and the wire's listener unless `port` is None. Raises CannotListen."""
+        """Begin: threads for the disk, and the wire's listener. Raises CannotListen."""
         self.pool.start()
-        if self._listen_port is not None:
-            self.wire.listen(self.address or "0.0.0.0", self._listen_port)  # noqa: S104 - peers come from anywhere
+        if self._listen is not None:
+            self.wire.listen(*self._listen)
 
     async def stop(self) -> None:
         """End in order: links, then what asks services, then the disk."""

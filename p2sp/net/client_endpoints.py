@@ -1,18 +1,28 @@
 """Through which connections does an HTTP client call, and how are they surely ended?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
+
+from p2sp.net.addresses import GuardedResolver, Network, check_fetch_target
 
 
 class _Connection(ProtocolWrapper):
@@ -59,13 +69,40 @@ class _Endpoint:
         return connecting.addCallback(lambda wrapper: wrapper.wrappedProtocol)
 
 
+@implementer(IReactorPluggableNameResolver)
+class _GuardedReactor:
+    """The reactor, with names resolved to nothing but addresses that may be dialled."""
+
+    def __init__(self, reactor: Any, allowed: Sequence[Network]) -> None:
+        self._reactor = reactor
+        self.nameResolver = GuardedResolver(reactor.nameResolver, allowed)
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        """Not for this one: the guard stays."""
+        return self.nameResolver
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
 @implementer(IAgentEndpointFactory)
 class ClientEndpoints:
-    """Makes an Agent's endpoints: TLS by `policy`, from `bind_address` if given, every connection abortable."""
+    """Makes an Agent's endpoints: TLS by `policy`, from `bind_address` if given, every connection abortable.
+
+    With `allowed` only public addresses and those networks are dialled, whatever a name resolves to or a redirect
+    says; None is for a client whose own user named the target.
+    """
 
     def __init__(
-        self, reactor: IReactorTime, policy: IPolicyForHTTPS, bind_address: str | None, timeout: float
+        self,
+        reactor: IReactorTime,
+        policy: IPolicyForHTTPS,
+        bind_address: str | None,
+        timeout: float,
+        allowed: Sequence[Network] | None = None,
     ) -> None:
+        self._allowed = allowed
+        self._names: Any = reactor if allowed is None else _GuardedReactor(reactor, allowed)
         self.opened: set[_Connection] = set()
         self._reactor = reactor
         self._policy = policy
@@ -74,15 +111,17 @@ class ClientEndpoints:
         self._waiting: list[Deferred[None]] = []
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """The endpoint for a URL's host and port."""
+        """The endpoint for a URL's host and port. Raises ForbiddenTarget for an address that must not be dialled."""
         host = uri.host.decode("ascii").strip("[]")
         kind: Any = HostnameEndpoint
+        if self._allowed is not None and (isIPAddress(host) or isIPv6Address(host)):
+            check_fetch_target(host, self._allowed)
         # An address needs no resolver, which would take a thread.
         if isIPAddress(host):
             kind = TCP4ClientEndpoint
         elif isIPv6Address(host):
             kind = TCP6ClientEndpoint
-        endpoint = kind(self._reactor, host, uri.port, timeout=self._timeout, bindAddress=self._bind)
+        endpoint = kind(self._names, host, uri.port, timeout=self._timeout, bindAddress=self._bind)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return _Endpoint(endpoint, self)

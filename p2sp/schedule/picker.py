@@ -1,10 +1,13 @@
 """Which free run suits this source? Long ones in a row for servers, the rarest pieces for peers."""
 
 from collections.abc import Callable, Collection
-from random import Random
+from typing import TYPE_CHECKING
 
 from p2sp.resource.layout import Layout
 from p2sp.schedule.spans import IntervalSet
+
+if TYPE_CHECKING:
+    from random import Random
 
 SAMPLE = 64
 """Free pieces compared when the rarest is sought: enough to find a rare one, few enough to ask at each choice."""
@@ -69,7 +72,7 @@ def rarest_run(
     allowed: Callable[[int], bool],
     in_order: bool,
     copies: Callable[[int], int],
-    rng: Random,
+    rng: "Random",
 ) -> tuple[int, int] | None:
     """A run for a peer: the rest of a piece begun by others first, else the rarest of a sample of free pieces."""
     begun: list[int] = []

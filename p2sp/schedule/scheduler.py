@@ -8,8 +8,7 @@ from one source as a whole.
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -18,6 +17,9 @@ from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.picker import largest_gap, rarest_run
 from p2sp.schedule.rate import RateEstimate
 from p2sp.schedule.spans import IntervalSet, Kind, Span
+
+if TYPE_CHECKING:
+    from random import Random
 
 GRACE = 3.0
 """Seconds a fetch may take to show what it can do before its tail may be taken."""
@@ -99,7 +101,7 @@ class Scheduler:
         layout: Layout,
         verified: Iterable[int] = (),
         *,
-        rng: Random,
+        rng: "Random",
         mode: Mode = Mode.FAST,
         in_order: bool = False,
         floor_rate: float = 0.0,

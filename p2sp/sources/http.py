@@ -1,7 +1,7 @@
 """How are spans of a resource fetched from an HTTP server that may break every rule? The HTTP source."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from p2sp.net.addresses import Network
 from p2sp.resource.layout import Segment
 from p2sp.resource.verification import Content
 from p2sp.schedule.spans import Kind, Span
@@ -39,16 +40,27 @@ class HttpStatus(SourceGone):
 
 @attrs.frozen
 class Connect:
-    """How to reach HTTP servers: the reactor, whom to trust, the local address to use, how long to wait."""
+    """How to reach HTTP servers: the reactor, whom to trust, the local address to use, how long to wait.
+
+    `allowed` is for a daemon that fetches what others name: besides public addresses only these networks are dialled.
+    """
 
     reactor: Any
     policy: IPolicyForHTTPS
     bind_address: str | None = None
     deadlines: Deadlines = attrs.field(factory=Deadlines)
+    allowed: Sequence[Network] | None = None
 
     def lane(self, label: str) -> Lane:
         """A connection of its own for one fetch at a time."""
-        return Lane(self.reactor, label, self.policy, bind_address=self.bind_address, deadlines=self.deadlines)
+        return Lane(
+            self.reactor,
+            label,
+            self.policy,
+            bind_address=self.bind_address,
+            deadlines=self.deadlines,
+            allowed=self.allowed,
+        )
 
 
 @attrs.define

@@ -6,6 +6,7 @@ only say goodbye politely and then waits for a server that goes on sending), and
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any, cast
 
 import attrs
@@ -22,6 +23,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from p2sp.net.addresses import Network
 from p2sp.net.client_endpoints import ClientEndpoints
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
@@ -185,6 +187,7 @@ class Lane:
         *,
         bind_address: str | None = None,
         deadlines: Deadlines | None = None,
+        allowed: Sequence[Network] | None = None,
     ) -> None:
         self.label = label
         self._reactor = reactor
@@ -193,7 +196,7 @@ class Lane:
         self._pool.maxPersistentPerHost = 1
         self._pool.retryAutomatically = False
         self._pool.cachedConnectionTimeout = 60
-        self._endpoints = ClientEndpoints(reactor, policy, bind_address, self._deadlines.connect)
+        self._endpoints = ClientEndpoints(reactor, policy, bind_address, self._deadlines.connect, allowed)
         self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, pool=self._pool)
         self._body: _Body | None = None
         self._response: _Response | None = None

@@ -6,9 +6,9 @@ from typing import ClassVar, cast
 import msgspec
 from twisted.application.service import IService
 
+from p2sp.ops.tap import RoleOptions, clean_exit
 from p2sp.supernode.config import SuperNodeConfig, check_config
 from p2sp.supernode.service import make_service
-from p2sp.ops.tap import RoleOptions, clean_exit
 
 
 class Options(RoleOptions):

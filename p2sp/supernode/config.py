@@ -1,0 +1,72 @@
+"""What may an operator set for a super node?"""
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from p2sp.net.addresses import Network, parse_base_url
+from p2sp.net.listen import parse_listen
+from p2sp.ops.checks import Checker
+from p2sp.ops.config import Base, parse_duration, parse_rate, parse_size
+
+Urls = Annotated[list[str], Meta(max_length=8)]
+
+
+class SuperNodeConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A super node's configuration; `etc/supernode.toml` explains each setting.
+
+    `allow_targets` are networks it may fetch from although they are not public.
+    """
+
+    public_url: str
+    manager: str
+    index: str
+    trackers: Urls
+    capacity: str | int
+    wire: str = "0.0.0.0:0"
+    connect_from: str | None = None
+    max_upload: str | int | None = None
+    max_fill: str | int | None = None
+    slots: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    fills: Annotated[int, Meta(ge=1, le=100)] = 4
+    allow_targets: Annotated[list[str], Meta(max_length=100)] = field(default_factory=list)
+    first_heartbeat: str | int | float = "1s"
+
+    @property
+    def capacity_bytes(self) -> int:
+        """How much the cache may hold."""
+        return parse_size(self.capacity)
+
+    @property
+    def upload_rate(self) -> int | None:
+        """Bytes a second that others may take, by wire and by HTTPS each; None for no limit."""
+        return None if self.max_upload is None else parse_rate(self.max_upload)
+
+    @property
+    def fill_rate(self) -> int | None:
+        """Bytes a second that are fetched, None for no limit."""
+        return None if self.max_fill is None else parse_rate(self.max_fill)
+
+    @property
+    def allowed(self) -> tuple[Network, ...]:
+        """The networks it may fetch from besides the public ones; ValueError for what is none."""
+        return tuple(ip_network(text) for text in self.allow_targets)
+
+
+def check_config(config: SuperNodeConfig, path: Path) -> None:
+    """Look at what types cannot see; raises ConfigError naming the setting that is wrong."""
+    check = Checker(path)
+    check.read("listen", lambda: parse_listen(config.listen))
+    check.read("wire", lambda: parse_listen(config.wire))
+    for key in ("public_url", "manager", "index"):
+        check.read(key, lambda key=key: parse_base_url(getattr(config, key)))  # type: ignore[misc]
+    for url in config.trackers:
+        check.read("trackers", lambda url=url: parse_base_url(url))  # type: ignore[misc]
+    check.need(bool(config.trackers), "trackers", "must name at least one tracker to announce to")
+    check.need(check.read("capacity", lambda: config.capacity_bytes) > 0, "capacity", "must be more than 0")
+    check.read("max_upload", lambda: config.upload_rate)
+    check.read("max_fill", lambda: config.fill_rate)
+    check.read("allow_targets", lambda: config.allowed)
+    check.need(parse_duration(config.first_heartbeat) > 0, "first_heartbeat", "must be more than 0")

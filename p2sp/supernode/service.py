@@ -1,0 +1,101 @@
+"""Which parts make up a running super node?"""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from p2sp.download.node import Node, bucket
+from p2sp.manager.client import ManagerClient
+from p2sp.manager.schema import Heartbeat
+from p2sp.net.errors import NetError
+from p2sp.net.identity import load_identity
+from p2sp.net.jsonapi import Api, make_site
+from p2sp.net.listen import parse_listen
+from p2sp.net.trust import Trust, server_context
+from p2sp.ops.config import parse_duration, resolve
+from p2sp.ops.loops import Periodic
+from p2sp.ops.service import RoleService
+from p2sp.supernode.config import SuperNodeConfig
+from p2sp.supernode.keeper import Keeper
+from p2sp.supernode.stream import Pace
+from p2sp.supernode.web import CacheResource
+
+
+class Steering:
+    """The heartbeat: says what is held, follows what is ordered, comes back when told to.
+
+    While the manager is away the cache goes on as it is.
+    """
+
+    def __init__(self, role: RoleService, manager: ManagerClient, keeper: Keeper, node: Node, config: SuperNodeConfig):
+        self._role = role
+        self._manager = manager
+        self._keeper = keeper
+        self._node = node
+        self._config = config
+        self._restored = False
+        self._away = False
+        self.job: Periodic | None = None
+
+    async def beat(self) -> None:
+        """One heartbeat."""
+        if not self._restored:
+            self._restored = True
+            await self._keeper.restore()
+        beat = Heartbeat(
+            url=self._config.public_url,
+            port=self._node.port,
+            capacity=self._config.capacity_bytes,
+            used=self._keeper.used,
+            uploaded=self._keeper.uploaded,
+            held=self._keeper.held(),
+        )
+        try:
+            answer = await self._manager.heartbeat(beat)
+        except NetError as error:
+            if not self._away:
+                self._role.log.warn("the manager is away, the cache stays as it is: {reason}", reason=str(error))
+            self._away = True
+            return
+        self._away = False
+        if self.job is not None:
+            self.job.interval = answer.interval
+        await self._keeper.follow(answer.desired)
+
+
+def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> RoleService:
+    """The super node as a service. Raises BadIdentity when a key or certificate cannot be used."""
+    identity = load_identity(resolve(config_path, config.identity))
+    trust = Trust.from_file(resolve(config_path, config.authority))
+    state = resolve(config_path, config.state)
+    rng = Random()
+    node = Node(
+        reactor,
+        identity,
+        rng=rng,
+        trust=trust,
+        index=config.index,
+        trackers=config.trackers,
+        address=config.connect_from,
+        listen=parse_listen(config.wire),
+        max_upload=config.upload_rate,
+        max_download=config.fill_rate,
+        slots=config.slots,
+        allowed=config.allowed,
+    )
+    keeper = Keeper(node, state / "cache", config.capacity_bytes, config.fills)
+    manager_api = node.api(config.manager)
+    role = RoleService("supernode", reactor, rng=rng)
+    steering = Steering(role, ManagerClient(manager_api), keeper, node, config)
+    api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
+    api.mount("/r", CacheResource(keeper, reactor, pace=Pace(bucket=bucket(config.upload_rate))))
+    role.on_start("making the cache folder", lambda: (state / "cache").mkdir(parents=True, exist_ok=True))
+    role.on_start("starting the wire", node.start)
+    steering.job = role.every(
+        parse_duration(config.first_heartbeat), steering.beat, "heartbeat to the manager", at_once=True
+    )
+    role.on_stop("stopping the wire", node.stop)
+    role.on_stop("saying goodbye to the manager", manager_api.close)
+    role.on_stop("closing the cache", keeper.close)
+    role.listen(config.listen, make_site(api), server_context(identity))
+    return role
