@@ -26,6 +26,18 @@ from p2sp.ops.loops import Periodic
 STEP_DEADLINE: Final = 10.0
 
 
+class CannotStart(Exception):
+    """A role cannot open what it needs; `str()` is one line for its operator.
+
+    `RoleOptions` sees to it that twistd shows this line and no stack trace. It is no SystemExit because a daemon's
+    parent process would wait for ever.
+    """
+
+    def __init__(self, role: str, message: str) -> None:
+        super().__init__(message)
+        self.role = role
+
+
 @runtime_checkable
 class Drainable(Protocol):
     """A factory that can end its connections: those at work first get until `deadline` seconds have passed."""
@@ -50,8 +62,8 @@ class _Step:
 class RoleService(service.Service):
     """One role as twistd runs it: what it opens, listens on, repeats, and undoes when it stops.
 
-    Start: `on_start` steps in order, then the listeners, then the periodic jobs. What cannot start ends the
-    process with one line. Stop: listeners close and their connections drain, periodic jobs end, then the
+    Start: `on_start` steps in order, then the listeners, then the periodic jobs. What cannot start raises
+    CannotStart. Stop: listeners close and their connections drain, periodic jobs end, then the
     `on_stop` steps run one after another, last registered first, each within its deadline.
     """
 
@@ -112,7 +124,7 @@ class RoleService(service.Service):
         self._stop_steps.append(_Step(name, fn, deadline))
 
     def privilegedStartService(self) -> None:
-        """Open and listen, with the rights twistd was started with; SystemExit with one line if that fails."""
+        """Open and listen, with the rights twistd was started with; raises CannotStart."""
         super().privilegedStartService()
         self._open()
 
@@ -133,9 +145,7 @@ class RoleService(service.Service):
             for each in self._listeners:
                 self._listen(each)
         except (NetError, ConfigError, OSError) as error:
-            message = f"p2sp-{self.role}: {error}"
-            self.log.critical("{message}", message=message)
-            raise SystemExit(message) from error
+            raise CannotStart(self.role, str(error)) from error
 
     def _listen(self, wanted: _Listener) -> None:
         reactor = IReactorTCP(self.reactor)

@@ -1,8 +1,10 @@
 """How does a role take its configuration from `twistd`'s command line?"""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import ClassVar
 
 import msgspec
@@ -10,6 +12,7 @@ from twisted.python import usage
 
 from p2sp.net.errors import NetError
 from p2sp.ops.config import Base, ConfigError, load_config
+from p2sp.ops.service import CannotStart
 
 
 class RoleOptions(usage.Options):
@@ -55,6 +58,7 @@ class RoleOptions(usage.Options):
         if given is None:
             raise usage.UsageError(f"{self.name} needs --config PATH")
         self.config_path = Path(given)
+        sys.excepthook = _show_failed_start
         with clean_exit(self.role):
             self.config = load_config(self.config_path, self.config_type)
             try:
@@ -64,6 +68,15 @@ class RoleOptions(usage.Options):
         if self["check-config"]:
             print(f"{self.name}: configuration {given} is good")  # noqa: T201 - the answer to the question asked
             raise SystemExit(0)
+
+
+def _show_failed_start(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show what ends the process: a failed start in one line, all else as Python does."""
+    if isinstance(error, CannotStart):
+        # twistd has made this the log, be that a file or the terminal.
+        print(f"p2sp-{error.role}: {error}", file=sys.stderr)  # noqa: T201 - there is no other place left
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager
@@ -77,4 +90,5 @@ def clean_exit(role: str) -> Iterator[None]:
     except (ConfigError, NetError) as error:
         raise SystemExit(f"p2sp-{role}: {error}") from error
     except OSError as error:
-        raise SystemExit(f"p2sp-{role}: {error.filename or ''}: {error.strerror or error}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(f"p2sp-{role}: {where}{error.strerror or error}") from error

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.trust import server_context
 from p2sp.ops.config import ConfigError
-from p2sp.ops.service import STEP_DEADLINE, RoleService
+from p2sp.ops.service import STEP_DEADLINE, CannotStart, RoleService
 from tests.net.kit import AUTHORITY, TRUST, Talk, reactor
 
 
@@ -81,9 +81,11 @@ class LifeTests(SynchronousTestCase):
     def test_a_taken_port_is_one_line(self) -> None:
         service = RoleService("index", FullReactor())
         service.listen("127.0.0.1:9001", Factory.forProtocol(Protocol), None)
-        with pytest.raises(SystemExit) as caught:
+        with pytest.raises(CannotStart) as caught:
             service.privilegedStartService()
-        self.assertEqual(caught.value.code, "p2sp-index: cannot listen on 127.0.0.1:9001: Address already in use")
+        self.assertEqual(
+            (caught.value.role, str(caught.value)), ("index", "cannot listen on 127.0.0.1:9001: Address already in use")
+        )
 
     def test_a_step_that_cannot_start_is_one_line(self) -> None:
         for error in (ConfigError("x.toml", "no"), OSError(28, "No space left on device", "/var/x")):
@@ -94,7 +96,7 @@ class LifeTests(SynchronousTestCase):
 
             service.on_start("failing", fail)
             service.listen("127.0.0.1:9001", Factory.forProtocol(Protocol), None)
-            with pytest.raises(SystemExit, match=r"^p2sp-index: .*(no|space)"):
+            with pytest.raises(CannotStart, match=r"x\.toml: no|No space"):
                 service.privilegedStartService()
             self.assertEqual(self.reactor.tcpServers, [])
 
