@@ -89,8 +89,8 @@ class PeerSource:
 
     @property
     def slots(self) -> int:
-        """Spans at the same time: none while the other side chokes us."""
-        if self.closed or self.link.session.choked:
+        """Spans at the same time: none while the other side chokes us, or before the descriptor is known."""
+        if self.closed or self.link.session.choked or self.link.session.layout is None:
             return 0
         return 4 if self._pipeline.rate >= FAST else 2
 

@@ -241,7 +241,8 @@ class PeerNetwork:
             raise LinkRefused(f"resource {shared.resource_id.hex()} is not shared here")
         if node_id == self.node_id:
             raise LinkRefused("a call to ourselves")
-        if node_id in swarm.links:
+        there = swarm.links.get(node_id)
+        if there is not None and not there.closing:
             raise LinkRefused(f"there is a link to {node_id[:16]} already")
         if len(self._links) >= self._max_links:
             raise LinkRefused(f"there are {self._max_links} links already")

@@ -66,7 +66,7 @@ class Swarm:
         Of two calls that crossed both sides keep the one made by the node with the smaller id.
         """
         there = self.links.get(link.node_id)
-        if there is not None:
+        if there is not None and not there.closing:
             crossed = there.outgoing != link.outgoing and self._clock.seconds() - self._since[there] < CROSSING_SECONDS
             caller = self._own_id if link.outgoing else link.node_id
             if not (crossed and caller == min(self._own_id, link.node_id)):
@@ -200,8 +200,9 @@ class Swarm:
             self.learn()
             return
         self._learner = None
-        self.shared.descriptor_found(descriptor)
+        # Links first: whoever hears of it may ask them for blocks at once.
         self._describe(descriptor)
+        self.shared.descriptor_found(descriptor)
         self.stored()
         for link in self._open():
             if link.taker is not None:
