@@ -1,0 +1,117 @@
+"""How does somebody get a network of their own, with one command?"""
+
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+from p2sp.ops.config import ConfigError
+from p2sp.site.layout import MAP, PKI, NetworkFolder, Service
+
+HOME = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
+"""What a network without ISPs of its own takes for one: everything that is not the public Internet."""
+
+
+def parse_isps(texts: Sequence[str]) -> dict[str, list[str]]:
+    """`NAME=PREFIX[,PREFIX...]` items as a mapping. Raises ConfigError naming the item."""
+    isps: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, prefixes = text.partition("=")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", name) or not prefixes:
+            raise ConfigError(f"--isp {text}", "is not NAME=PREFIX[,PREFIX...]")
+        isps.setdefault(name, []).extend(prefix.strip() for prefix in prefixes.split(","))
+    return isps or {"home": list(HOME)}
+
+
+def init_site(folder: Path, host: str, port: int, isp_texts: Sequence[str]) -> list[str]:
+    """Write a network into `folder`; the lines that tell the user what to do with it.
+
+    Ports from `port` on: index, tracker, statistics, manager, super node (HTTPS, wire), peer (HTTPS, wire); with
+    several ISPs a local tracker for each from `port` + 10 on. Raises ConfigError.
+    """
+    isps = parse_isps(isp_texts)
+    files = NetworkFolder(folder, f"p2sp network at {host}")
+    try:
+        files.write_map(isps)
+    except ValueError as error:
+        raise ConfigError("--isp", str(error)) from error
+    index = Service("index", "index", host, port)
+    statistics = Service("statistics", "statistics", host, port + 2)
+    tracker = Service(
+        "tracker", "tracker", host, port + 1, {"scope": "global", "network_map": MAP, "statistics": statistics.url}
+    )
+    manager = Service("manager", "manager", host, port + 3, {"statistics": statistics.url, "network_map": MAP})
+    node = {"index": index.url, "trackers": [tracker.url]}
+    public = _is_public(host)
+    supernode = Service("supernode", "supernode", host, port + 4)
+    supernode = Service(
+        "supernode",
+        "supernode",
+        host,
+        port + 4,
+        {
+            "public_url": supernode.url,
+            "manager": manager.url,
+            **node,
+            "capacity": "10 GiB",
+            "wire": _wire(host, port + 5),
+            "allow_targets": [] if public else ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
+        },
+    )
+    peer = Service("peer", "peer", host, port + 6, {"folder": "seed", "wire": _wire(host, port + 7), **node})
+    for service in (index, tracker, statistics, manager, supernode, peer):
+        files.service(service)
+    if len(isps) > 1:
+        for offset, isp in enumerate(isps):
+            local = Service("tracker", f"tracker-{isp}", host, port + 10 + offset)
+            settings = {
+                "scope": "local",
+                "isps": [isp],
+                "network_map": MAP,
+                "public_url": local.url,
+                "global_tracker": tracker.url,
+                "statistics": statistics.url,
+            }
+            files.service(Service("tracker", local.name, host, local.port, settings))
+    files.key("publisher", "publisher")
+    files.key("operator", "operator")
+    files.write(
+        "p2sp-site.toml",
+        {name: f"{name}.toml" for name in ("index", "tracker", "statistics", "manager")},
+        "twistd -n p2sp-site --config p2sp-site.toml",
+    )
+    files.write(
+        "site.toml",
+        {
+            "authority": f"{PKI}/ca.pem",
+            "index": index.url,
+            "trackers": [tracker.url],
+            "manager": manager.url,
+            "publisher": f"{PKI}/publisher.pem",
+        },
+        "For clients: p2sp get --site site.toml TARGET. Who shall not publish gets a copy without `publisher`.",
+    )
+    return [
+        f"A network stands in {folder}: authority and keys in {PKI}/, a configuration for each role, site.toml for "
+        "clients.",
+        "Next:",
+        f"  twistd -n p2sp-site --config {folder}/p2sp-site.toml            index, tracker, statistics and manager",
+        f"  twistd -n p2sp-supernode --config {folder}/supernode.toml       a cache",
+        f"  p2sp publish --site {folder} FILE --mirror URL                  make a file known",
+        f"  p2sp get --site {folder} ID                                     fetch it from everywhere",
+        f"Keep {folder}/{PKI}/ca-key.pem safe: whoever has it can be any service of this network.",
+    ]
+
+
+def _wire(host: str, port: int) -> str:
+    try:
+        return f"[{host}]:{port}" if ip_address(host).version == 6 else f"{host}:{port}"
+    except ValueError:
+        return f"0.0.0.0:{port}"
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return False

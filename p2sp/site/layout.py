@@ -1,0 +1,101 @@
+"""Which files make a network: keys, network map, a configuration for each role, and what clients need?"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from p2sp.locality.network_map import NetworkMap
+from p2sp.net.authority import Authority
+from p2sp.net.files import write_private
+from p2sp.net.identity import Identity, save_identity
+from p2sp.ops.config import ConfigError
+
+PKI = "pki"
+MAP = "network-map.json"
+
+
+@attrs.frozen
+class Service:
+    """One service of a network: its role, the name of its files, where it listens, and its other settings.
+
+    `address` is in its certificate; `settings` become lines of its configuration, each value with a word on it.
+    """
+
+    role: str
+    name: str
+    address: str
+    port: int
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where others reach it."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"https://{host}:{self.port}"
+
+    @property
+    def listen(self) -> str:
+        """What it binds: its address, or every one when it is known by a name."""
+        if re.fullmatch(r"[0-9.]+|[0-9a-fA-F:]+", self.address):
+            return self.url.removeprefix("https://")
+        return f"*:{self.port}"
+
+
+class NetworkFolder:
+    """A network's folder, being written."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        pki = folder / PKI
+        if (pki / "ca.pem").exists():
+            raise ConfigError(pki / "ca.pem", "there is a network here already; choose another folder")
+        pki.mkdir(parents=True, exist_ok=True)
+        self._authority = Authority.create(name)
+        self._authority.save(pki)
+
+    def write_map(self, isps: Mapping[str, Sequence[str]]) -> None:
+        """The ALTO network map of these ISPs. Raises ValueError naming the prefix that is wrong."""
+        groups = {
+            isp: {
+                family: prefixes
+                for family, mark in (("ipv4", False), ("ipv6", True))
+                if (prefixes := [prefix for prefix in prefixes_of if (":" in prefix) is mark])
+            }
+            for isp, prefixes_of in isps.items()
+        }
+        document = {"meta": {"vtag": {"resource-id": "network-map", "tag": "1"}}, "network-map": groups}
+        text = json.dumps(document, indent=2).encode()
+        NetworkMap.decode(text)
+        (self.folder / MAP).write_bytes(text + b"\n")
+
+    def key(self, role: str, name: str, hosts: Sequence[str] = ()) -> Identity:
+        """A key with a certificate for a role, in `pki/NAME.pem`."""
+        identity = self._authority.issue(role, list(hosts), name)
+        save_identity(identity, self.folder / PKI / f"{name}.pem")
+        return identity
+
+    def service(self, service: Service) -> Path:
+        """Key and configuration of a service; the configuration's path."""
+        if service.role != "peer":
+            self.key(service.role, service.name, [service.address])
+        base = {
+            "listen": service.listen,
+            "identity": f"{PKI}/{service.name}.pem",
+            "authority": f"{PKI}/ca.pem",
+            "state": f"state/{service.name}",
+        }
+        head = f"twistd -n p2sp-{service.role} --config {service.name}.toml"
+        return self.write(f"{service.name}.toml", {**base, **service.settings}, head)
+
+    def write(self, name: str, values: Mapping[str, Any], head: str) -> Path:
+        """A TOML file with one comment line on top; its path."""
+        lines = [f"# {head}", ""]
+        # JSON's strings, numbers, booleans and lists of them are TOML's.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+        path = self.folder / name
+        write_private(path, ("\n".join(lines) + "\n").encode(), mode=0o644)
+        return path
