@@ -166,6 +166,7 @@ class ApiClient:
         url = self._url(path, params)
         if self._closed:
             raise Unreachable(url, "this client was closed")
+        self._endpoints.expect(max(limit, self._max_answer))
         working = Deferred.fromCoroutine(self._exchange(method, url, body, limit))
         self._calls.add(working)
         timed_out = False

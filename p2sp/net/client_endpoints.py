@@ -1,7 +1,7 @@
 """Through which connections does an HTTP client call, and how are they surely ended?"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -23,6 +23,10 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from p2sp.net.addresses import GuardedResolver, Network, check_fetch_target
+from p2sp.net.errors import BadAnswer
+
+# What the headers of an answer may take; Twisted's client would read them without end.
+HEADERS: Final = 256 * 1024
 
 
 class _Connection(ProtocolWrapper):
@@ -34,18 +38,38 @@ class _Connection(ProtocolWrapper):
 
     transport: Any
     factory: Any
+    _received = 0
+    _overrun = False
 
     def makeConnection(self, transport: Any) -> None:
-        self.factory.opened.add(self)
+        self.factory.owner.opened.add(self)
         super().makeConnection(transport)
+
+    def write(self, data: bytes) -> None:
+        # A client writes when it asks: what comes from now on answers that.
+        self._received = 0
+        super().write(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > self.factory.owner.most_bytes:
+            self._overrun = True
+            self.loseConnection()
+        else:
+            super().dataReceived(data)
 
     def loseConnection(self) -> None:
         self.disconnecting = True
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._overrun:
+            url = f"the server at {self.getPeer().host}"
+            reason = Failure(
+                BadAnswer(url, f"it is larger than {self.factory.owner.most_bytes} bytes with its headers")
+            )
         super().connectionLost(reason)
-        self.factory.lost(self)
+        self.factory.owner.lost(self)
 
 
 class _Connections(WrappingFactory):
@@ -54,8 +78,7 @@ class _Connections(WrappingFactory):
 
     def __init__(self, wrapped: IProtocolFactory, owner: "ClientEndpoints") -> None:
         super().__init__(wrapped)
-        self.opened = owner.opened
-        self.lost = owner.lost
+        self.owner = owner
 
 
 @implementer(IStreamClientEndpoint)
@@ -104,11 +127,16 @@ class ClientEndpoints:
         self._allowed = allowed
         self._names: Any = reactor if allowed is None else _GuardedReactor(reactor, allowed)
         self.opened: set[_Connection] = set()
+        self.most_bytes = HEADERS
         self._reactor = reactor
         self._policy = policy
         self._bind = None if bind_address is None else (bind_address, 0)
         self._timeout = timeout
         self._waiting: list[Deferred[None]] = []
+
+    def expect(self, size: int) -> None:
+        """Let an answer's body be as large as `size` from now on; its framing may be as large again."""
+        self.most_bytes = max(self.most_bytes, 2 * size + HEADERS)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """The endpoint for a URL's host and port. Raises ForbiddenTarget for an address that must not be dialled."""
