@@ -233,13 +233,16 @@ def _allocate(isp: str, claims: Sequence[Claim], rooms: Sequence[Room], now: flo
     waiting = {claim.demand.resource: claim for claim in claims}
     placed: list[Decision] = []
     for turn in range(len(rooms)):
-        for room in rooms:
-            here = [claim for resource, claim in waiting.items() if choices[resource][turn].node_id == room.node_id]
-            for claim in _choose_here(here, room, free[room.node_id])[: MAX_ORDERS - orders[room.node_id]]:
+        by_node: dict[str, list[Claim]] = {}
+        for resource, claim in waiting.items():
+            by_node.setdefault(choices[resource][turn].node_id, []).append(claim)
+        for node_id, here in by_node.items():
+            chosen = _choose_here(here, node_id, free[node_id])
+            for claim in chosen[: MAX_ORDERS - orders[node_id]]:
                 del waiting[claim.demand.resource]
-                free[room.node_id] -= claim.demand.length
-                orders[room.node_id] += 1
-                placed.append(_decision(isp, claim, room, alive, now))
+                free[node_id] -= claim.demand.length
+                orders[node_id] += 1
+                placed.append(_decision(isp, claim, node_id, alive, now))
         if not waiting:
             break
     return placed
@@ -254,11 +257,9 @@ def _preferred(claim: Claim, rooms: Sequence[Room], alive: dict[str, Room]) -> l
     return ranked
 
 
-def _choose_here(claims: Sequence[Claim], room: Room, free: int) -> list[Claim]:
+def _choose_here(claims: Sequence[Claim], node_id: str, free: int) -> list[Claim]:
     held = frozenset(
-        claim.demand.resource
-        for claim in claims
-        if claim.standing is not None and claim.standing.node_id == room.node_id
+        claim.demand.resource for claim in claims if claim.standing is not None and claim.standing.node_id == node_id
     )
     items = [
         Item(
@@ -272,10 +273,10 @@ def _choose_here(claims: Sequence[Claim], room: Room, free: int) -> list[Claim]:
     return [by_resource[item.key] for item in choose(items, free, kept=held)]
 
 
-def _decision(isp: str, claim: Claim, room: Room, alive: dict[str, Room], now: float) -> Decision:
+def _decision(isp: str, claim: Claim, node_id: str, alive: dict[str, Room], now: float) -> Decision:
     value = _density(claim)
     stood = claim.standing
-    if stood is not None and stood.node_id == room.node_id:
+    if stood is not None and stood.node_id == node_id:
         return attrs.evolve(stood, value=value, length=claim.demand.length)
     reason = claim.reason
     if stood is not None:
@@ -284,7 +285,7 @@ def _decision(isp: str, claim: Claim, room: Room, alive: dict[str, Room], now: f
     return Decision(
         isp=isp,
         resource=claim.demand.resource,
-        node_id=room.node_id,
+        node_id=node_id,
         length=claim.demand.length,
         need=claim.need,
         value=value,
