@@ -94,7 +94,7 @@ class FileHasher:
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Add the next bytes. Raises ValueError when an earlier run ended inside a block."""
-        if self.length % BLOCK:
+        if len(data) and self.length % BLOCK:
             raise ValueError("only the last run of a file may end inside a block")
         self.length += len(data)
         self._leaves += leaf_hashes(data)

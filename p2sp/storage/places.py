@@ -1,5 +1,6 @@
 """Under which names does a download lie on disk, and whose are they?"""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -179,6 +180,45 @@ def _check_space(folder: Path, descriptor: int, needed: int) -> None:
         raise NoSpace(f"{folder}: {needed} bytes are still needed and {free} are free")
 
 
+def _no_data(descriptor: int) -> bool:
+    try:
+        os.lseek(descriptor, 0, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return True
+    return False
+
+
+def _has_data(part: Path, descriptor: int, single: bool) -> bool:
+    """Whether a part holds anything but holes and folders."""
+    with told_as_storage_error(part):
+        if single:
+            return stat.S_ISREG(os.fstat(descriptor).st_mode) and not _no_data(descriptor)
+        for folder, _, names in os.walk(part):
+            for name in names:
+                path = Path(folder, name)
+                if not stat.S_ISREG(path.lstat().st_mode):
+                    return True
+                with path.open("rb") as file:
+                    if not _no_data(file.fileno()):
+                        return True
+        return False
+
+
+def _empty(part: Path, descriptor: int, single: bool) -> None:
+    """Throw away what is in a part."""
+    with told_as_storage_error(part):
+        if single:
+            os.ftruncate(descriptor, 0)
+            return
+        for item in part.iterdir():
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
+
+
 def take(
     path: Path,
     content: Content,
@@ -201,12 +241,13 @@ def take(
     try:
         # Who held the lock until now may have finished.
         check_target(path, content, overwrite)
-        state = None if fresh else journal.load()
         if fresh:
             journal.remove()
-            if content.single:
-                with told_as_storage_error(part):
-                    os.ftruncate(descriptor, 0)
+            _empty(part, descriptor, content.single)
+        state = journal.load()
+        if state is None and not journal.path.exists() and _has_data(part, descriptor, content.single):
+            # The journal is written before the first byte: this is somebody else's, or has lost its journal.
+            raise AlreadyExists(f"{part} exists already and has no journal; remove it, or choose another name")
         if state is not None:
             try:
                 compare(state, content, validators)
@@ -246,7 +287,7 @@ def _withdraw(part: Path, descriptor: int, single: bool) -> None:
     with suppress(OSError):
         if not single:
             part.rmdir()
-        elif not os.fstat(descriptor).st_size:
+        elif stat.S_ISREG((found := os.fstat(descriptor)).st_mode) and not found.st_size:
             part.unlink()
 
 

@@ -111,6 +111,7 @@ def test_the_cut_of_the_runs_does_not_matter(data: bytes, piece_length: int, blo
 def test_a_run_after_a_short_block_is_refused() -> None:
     hasher = FileHasher(PIECE)
     hasher.update(b"short")
+    hasher.update(b"")
     with pytest.raises(ValueError, match="inside a block"):
         hasher.update(b"more")
 

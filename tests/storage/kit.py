@@ -1,13 +1,24 @@
 """What do the tests of storage share: contents with true bytes, and stores over them?"""
 
-from hashlib import sha256
+import os
+from collections.abc import Coroutine
+from pathlib import Path
 from random import Random
+from typing import Any, TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from p2sp.resource.descriptor import FileEntry, make_descriptor
 from p2sp.resource.merkle import BLOCK, FileHasher
 from p2sp.resource.verification import Content, described, undescribed
+from p2sp.storage.disk import DiskStore, open_complete, open_store
+from p2sp.storage.interfaces import Verdict
+from p2sp.storage.pool import InlinePool
+
+T = TypeVar("T")
 
 PIECE = 4 * BLOCK
 
@@ -66,6 +77,57 @@ def spoiled(data: bytes, at: int = 0) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
-def digest(data: bytes) -> str:
-    """SHA-256 in hex."""
-    return sha256(data).hexdigest()
+LENGTH = 3 * PIECE + BLOCK + 5
+SAMPLE = sample_file(noise(LENGTH))
+TREE = sample_tree({"a": noise(5), "b/empty": b"", "b/c/d": noise(PIECE + 1, 1), "e": noise(2 * PIECE, 2)})
+
+
+def now(work: "Deferred[T] | Coroutine[Deferred[Any], Any, T]") -> T:
+    """The result of what does not wait for anything."""
+    deferred = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
+    results: list[T | Failure] = []
+    deferred.addBoth(results.append)
+    assert results, "it waits"
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+        raise AssertionError
+    return results[0]
+
+
+class Kit:
+    """A folder, an inline pool, a clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "file.bin"
+        self.pool = InlinePool()
+        self.clock = Clock()
+
+    def open(self, content: Content = SAMPLE.content, path: Path | None = None, **options: Any) -> DiskStore:
+        return now(open_store(path or self.path, content, self.pool, self.clock, **options))
+
+    def complete(self, content: Content = SAMPLE.content, path: Path | None = None, **options: Any) -> DiskStore:
+        return now(open_complete(path or self.path, content, self.pool, self.clock, **options))
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.path.parent))
+
+    def crash(self, store: DiskStore) -> None:
+        """The end of the process, as far as files and locks notice."""
+        store._stop_timer()
+        store._files.close()
+
+
+def put(store: DiskStore, sample: Sample, *pieces: int) -> None:
+    for piece in pieces:
+        assert now(store.write(sample.start(piece), [sample.piece(piece)], "s")) == [Verdict(piece, True, frozenset())]
+
+
+def marks(store: DiskStore) -> list[int]:
+    return [piece for piece, good in enumerate(store.verified()) if good]
+
+
+def assert_true_marks(store: DiskStore, sample: Sample) -> None:
+    """Every verified piece is what it should be."""
+    for piece in marks(store):
+        size = sample.content.layout.piece_size(piece)
+        assert now(store.read(sample.start(piece), size)) == sample.piece(piece), f"piece {piece} is marked but wrong"
