@@ -230,7 +230,8 @@ class Transfer:
         now = self.node.reactor.seconds()
         kinds = self.report.by_kind()
         length = self.content.layout.length if self.content is not None else 0
-        left = length
+        # Who does not know the length yet lacks at least something.
+        left = max(length, 1)
         if self.store is not None:
             left = 0 if self.store.complete else max(length - self.store.bytes_verified, 1)
         return AnnounceRequest(

@@ -5,18 +5,16 @@ from typing import Any
 import attrs
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet._sslverify import IOpenSSLTrustRoot
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
     TLSVersion,
-    optionsForClientTLS,
     platformTrust,
     trustRootFromCertificates,
 )
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from p2sp.net.trust import Trust
+from p2sp.net.trust import Trust, VerifyingPolicy
 
 
 @implementer(IOpenSSLTrustRoot)
@@ -31,20 +29,6 @@ class _Both:
             root._addCACertsToContext(context)
 
 
-@implementer(IPolicyForHTTPS)
-@attrs.frozen
-class _MirrorPolicy:
-    root: Any
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
-        creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
-            hostname.decode("ascii").strip("[]"),
-            trustRoot=self.root,
-            extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2},
-        )
-        return creator
-
-
 def mirror_policy(trust: Trust | None) -> IPolicyForHTTPS:
     """TLS towards resource servers: TLS 1.2 will do, no certificate of ours is shown.
 
@@ -54,4 +38,4 @@ def mirror_policy(trust: Trust | None) -> IPolicyForHTTPS:
     if trust is not None:
         ours = [Certificate.loadPEM(each.public_bytes(Encoding.PEM)) for each in trust.authorities]
         roots = (*roots, trustRootFromCertificates(ours))
-    return _MirrorPolicy(_Both(roots))
+    return VerifyingPolicy(_Both(roots), {"raiseMinimumTo": TLSVersion.TLSv1_2})

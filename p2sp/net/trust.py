@@ -145,7 +145,9 @@ def server_context(identity: Identity, *, alpn: Sequence[bytes] = ()) -> IOpenSS
 
 @implementer(IPolicyForHTTPS)
 @attrs.frozen
-class _ClientPolicy:
+class VerifyingPolicy:
+    """TLS clients that verify a server's name or address against `root` and fail closed; `options` go to OpenSSL."""
+
     root: Any
     options: dict[str, Any]
 
@@ -217,7 +219,7 @@ def client_policy(identity: Identity | None, trust: Trust | None, *, minimum: An
         root = trustRootFromCertificates(
             [Certificate.loadPEM(each.public_bytes(Encoding.PEM)) for each in trust.authorities]
         )
-    return _ClientPolicy(root, {"raiseMinimumTo": minimum, **_own_options(identity)})
+    return VerifyingPolicy(root, {"raiseMinimumTo": minimum, **_own_options(identity)})
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -24,7 +24,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from p2sp.net.addresses import Network
-from p2sp.net.client_endpoints import ClientEndpoints
+from p2sp.net.client_endpoints import HEADERS, ClientEndpoints
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
 CONNECT_TIMEOUT = 10.0
@@ -211,6 +211,7 @@ class Lane:
     async def request(self, url: str, headers: Headers) -> Answer:
         """Send a GET and read the answer's head; its body waits for `body_at`. Raises SourceError."""
         self.abort_body()
+        self._endpoints.most_bytes = HEADERS
         client = HTTPClient(cast(IAgent, _PlainAgent(self._agent)))
         d = client.request("GET", url, headers=headers, unbuffered=True, reactor=self._reactor)
         late = False
@@ -238,6 +239,8 @@ class Lane:
             if timer.active():
                 timer.cancel()
         self._response = response
+        # The head was bounded; a body is as long as it is, and its reader knows where to stop.
+        self._endpoints.most_bytes = sys.maxsize
         length = response.length if isinstance(response.length, int) else None
         final = response.request.absoluteURI
         return Answer(response.code, response.headers, (final or url.encode()).decode("ascii", "replace"), length)
