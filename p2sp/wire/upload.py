@@ -49,6 +49,7 @@ class Gate:
         self._bucket = bucket
         self._rotation: deque[Uploader] = deque()
         self._call: IDelayedCall | None = None
+        self._turning = False
 
     @property
     def unlimited(self) -> bool:
@@ -59,7 +60,7 @@ class Gate:
         """Take turns with the others, as long as there are blocks."""
         if uploader not in self._rotation:
             self._rotation.append(uploader)
-        if self._call is None:
+        if self._call is None and not self._turning:
             self._turn()
 
     def leave(self, uploader: "Uploader") -> None:
@@ -76,17 +77,27 @@ class Gate:
 
     def _turn(self) -> None:
         self._call = None
+        # Sending a block may make the uploader enter again.
+        self._turning = True
+        try:
+            wait = self._send_some()
+        finally:
+            self._turning = False
+        if wait > 0:
+            self._call = self._clock.callLater(wait, self._turn)
+
+    def _send_some(self) -> float:
+        """Send until the rate is used up or nobody has a block; the seconds to wait before more."""
         assert self._bucket is not None
-        while self._rotation:
+        wait = 0.0
+        while self._rotation and not wait:
             uploader = self._rotation.popleft()
             count = uploader.send_block()
-            if count == 0:
-                continue
-            self._rotation.append(uploader)
-            wait = self._bucket.take(count, self._clock.seconds())
-            if wait > 0:
-                self._call = self._clock.callLater(wait, self._turn)
-                return
+            if count:
+                self.leave(uploader)
+                self._rotation.append(uploader)
+                wait = self._bucket.take(count, self._clock.seconds())
+        return wait
 
 
 @attrs.frozen(eq=False)

@@ -2,48 +2,20 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 
 from p2sp.net.errors import CannotListen, IdentityMismatch
-from p2sp.net.identity import create_identity
-from p2sp.net.trust import pinned_client_context
 from p2sp.schedule.spans import Kind
-from p2sp.wire.codec import encode
 from p2sp.wire.errors import LinkLost, LinkRefused
-from p2sp.wire.extensions import Abilities, encode_abilities
 from p2sp.wire.link import PeerLink
-from p2sp.wire.listener import ALPN, PeerNetwork
-from p2sp.wire.messages import RESERVED, Extended, Handshake, HaveAll, Message, Piece, Unchoke
-from tests.wire.network import HOST, NetworkTestCase, Share, StoreSink, whole
+from p2sp.wire.listener import PeerNetwork
+from p2sp.wire.messages import Piece, Unchoke
+from tests.wire.network import HOST, NetworkTestCase, Share, StoreSink, Stranger, whole
 from tests.wire.support import PIECE, contents, empty_store, fill, full_store, make_resource
 
 DESCRIPTOR, DATA = make_resource([7 * PIECE + 12345, 0, 99, 3 * PIECE])
-
-
-class Stranger(Protocol):
-    """A node that says what the test wants it to say."""
-
-    def __init__(self) -> None:
-        self.heard = b""
-        self.lost: Deferred[str] = Deferred()
-
-    def say(self, *messages: Message) -> None:
-        assert self.transport is not None
-        self.transport.write(b"".join(bytes(part) for message in messages for part in encode(message)))
-
-    def greet(self, info_hash: bytes) -> None:
-        """Both handshakes, and the claim to have everything."""
-        self.say(Handshake(info_hash, b"s" * 20, RESERVED), Extended(0, encode_abilities(Abilities())), HaveAll())
-
-    def dataReceived(self, data: bytes) -> None:
-        self.heard += data
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost.callback(reason.getErrorMessage())
 
 
 class Networks(NetworkTestCase):
@@ -60,14 +32,6 @@ class Networks(NetworkTestCase):
         share = Share(DESCRIPTOR.resource_id, DESCRIPTOR, empty_store(DESCRIPTOR))
         network.share(share)
         return network, share
-
-    async def stranger(self, network: PeerNetwork) -> Stranger:
-        endpoint = wrapClientTLS(
-            pinned_client_context(create_identity(), network.node_id, alpn=ALPN),
-            TCP4ClientEndpoint(self.reactor, HOST, network.port),
-        )
-        stranger: Stranger = await connectProtocol(endpoint, Stranger())
-        return stranger
 
     async def fetch_all(self, share: Share) -> None:
         source = await self.source(share.links[0])
