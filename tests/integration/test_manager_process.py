@@ -124,7 +124,8 @@ class ManagerProcessTests(TestCase):
             other = self.config("https://127.0.0.1:1", name="other", listen=f"127.0.0.1:{port}")
             result = run_once(twistd("p2sp-manager", other), self.network.folder)
         assert result.returncode == 1
-        assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+        # In the foreground twistd's log is its standard output.
+        assert f"p2sp-manager: cannot listen on 127.0.0.1:{port}" in result.stdout + result.stderr
         assert "Traceback" not in result.stdout + result.stderr
 
     def test_check_config(self) -> None:
