@@ -1,6 +1,7 @@
 """Does a download on disk lock, resume, finish and fail as it should?"""
 
 import errno
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -234,8 +235,6 @@ def test_two_writers_are_one_too_many(kit: Kit) -> None:
 
 def test_a_lock_on_a_file_that_lost_its_name_is_no_lock(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between open and flock the first writer may finish: its file is then locked under another name."""
-    import fcntl
-
     first = kit.open()
     put(first, SAMPLE, 0, 1, 2, 3)
     real = fcntl.flock
@@ -247,10 +246,25 @@ def test_a_lock_on_a_file_that_lost_its_name_is_no_lock(kit: Kit, monkeypatch: p
         real(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
+    second = kit.open(overwrite=True)
+    now(second.write(0, [spoiled(SAMPLE.piece(0))], "liar"))
+    assert kit.path.read_bytes() == SAMPLE.files[0], "what is finished is not written to"
+    assert part_path(kit.path).exists()
+    now(second.close())
+    assert kit.names() == ["file.bin"]
+
+
+def test_who_waited_for_the_lock_looks_at_the_target_again(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        kit.path.touch()
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(AlreadyExists):
         kit.open()
     assert kit.names() == ["file.bin"]
-    assert kit.path.read_bytes() == SAMPLE.files[0]
 
 
 # --- resuming
@@ -453,6 +467,9 @@ def test_a_forgotten_piece_loses_its_mark_before_its_bytes_change(kit: Kit) -> N
     now(store.save())
     store.forget(1)
     now(store.write(PIECE, [spoiled(SAMPLE.at(PIECE, PIECE + BLOCK))], "liar"))
+    state = Journal(journal_path(kit.path)).load()
+    assert state is not None
+    assert state.marked() == [0]
     kit.crash(store)
     store = kit.open()
     assert marks(store) == [0]
