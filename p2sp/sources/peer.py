@@ -44,6 +44,7 @@ class _Fetch:
         self.layout = layout
         self.todo = deque(layout.blocks(span.start, span.stop))
         self.requested: dict[tuple[int, int], tuple[Block, float]] = {}
+        self.fault: SourceError | None = None
         self.done: Deferred[None] = Deferred(lambda _: source.abandon(self))
         self._link = source.link
 
@@ -204,18 +205,16 @@ class PeerSource:
                     # Another fetch of this source has it under way; this one goes on when it is through.
                     break
                 if not self.has(block.piece):
-                    self._fail_later(fetch, block.piece)
+                    fetch.fault = SourceRefused(f"{self.label} does not have piece {block.piece} any more")
+                    fetch.todo.clear()
                     break
                 fetch.todo.popleft()
                 self._owners[key] = fetch
                 fetch.requested[key] = (block, now)
                 self.link.request(block)
         self.link.flush()
-
-    def _fail_later(self, fetch: _Fetch, piece: int) -> None:
-        # Not from inside the loop over the fetches.
-        error = SourceRefused(f"{self.label} does not have piece {piece} any more")
-        self._clock.callLater(0, self._fail, fetch, error)
+        for fetch in [fetch for fetch in self._fetches if fetch.fault is not None]:
+            self._settle(fetch)
 
     def _take_back(self, fetch: _Fetch, block: Block) -> None:
         key = (block.piece, block.begin)
@@ -239,7 +238,7 @@ class PeerSource:
     def _settle(self, fetch: _Fetch) -> None:
         """Let a fetch fire that has nothing more to do."""
         if not fetch.todo and not fetch.requested and self._remove(fetch):
-            fetch.done.callback(None)
+            fetch.done.callback(None) if fetch.fault is None else fetch.done.errback(fetch.fault)
 
     def _fail(self, fetch: _Fetch, error: SourceError) -> None:
         if self._remove(fetch):
