@@ -26,7 +26,7 @@ from p2sp.resource.descriptor import MAX_TORRENT, Descriptor, Torrent, parse_tor
 from p2sp.resource.magnet import Magnet
 from p2sp.resource.verification import Content, Verified, described, undescribed
 from p2sp.schedule.scheduler import Mode
-from p2sp.sources.http import Probe, probe, read_small
+from p2sp.sources.http_probe import Probe, probe, read_small
 from p2sp.sources.interfaces import SourceError
 from p2sp.storage.disk import DiskStore, open_store
 from p2sp.storage.interfaces import Validators

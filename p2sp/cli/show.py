@@ -14,7 +14,7 @@ from p2sp.net.errors import NetError
 from p2sp.net.identity import create_identity
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.verification import described
-from p2sp.sources.http import Probe, probe, read_small
+from p2sp.sources.http_probe import Probe, probe, read_small
 from p2sp.storage.disk import open_complete
 
 MAX_SHOWN = 20

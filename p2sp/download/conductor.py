@@ -17,7 +17,7 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.schedule.reputation import Reputation
 from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
 from p2sp.schedule.spans import Kind, Span
-from p2sp.sources.http import NotFound
+from p2sp.sources.http_probe import NotFound
 from p2sp.sources.interfaces import ISource, SourceChanged, SourceError, SourceRefused, SourceStalled
 from p2sp.storage.interfaces import IPieceStore, NoSpace, StorageError, Verdict
 

@@ -13,8 +13,8 @@ from p2sp.net.identity import Identity
 from p2sp.net.mirrors import mirror_policy
 from p2sp.net.throttle import TokenBucket
 from p2sp.net.trust import Trust, client_policy
-from p2sp.sources.http import Connect
 from p2sp.sources.http_lane import Deadlines
+from p2sp.sources.http_probe import Connect
 from p2sp.storage.pool import DiskPool
 from p2sp.wire.listener import PeerNetwork
 

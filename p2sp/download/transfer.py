@@ -19,8 +19,9 @@ from p2sp.resource.descriptor import Descriptor
 from p2sp.resource.verification import Content
 from p2sp.schedule.scheduler import Mode
 from p2sp.schedule.spans import Kind
-from p2sp.sources.http import HttpSource, Probe
+from p2sp.sources.http import HttpSource
 from p2sp.sources.http_facts import Version
+from p2sp.sources.http_probe import Probe
 from p2sp.sources.interfaces import Candidate
 from p2sp.sources.peer import PeerSource
 from p2sp.storage.interfaces import IPieceStore

@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from p2sp.download.report import Report
 from p2sp.schedule.spans import Kind
-from p2sp.sources.http import Probe
+from p2sp.sources.http_probe import Probe
 from p2sp.sources.interfaces import ISpanSink
 from p2sp.storage.interfaces import AlreadyExists, StorageError
 from p2sp.storage.pool import Pool

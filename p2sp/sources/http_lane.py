@@ -12,25 +12,25 @@ from typing import Any, cast
 import attrs
 from treq.client import HTTPClient
 from treq.response import _Response
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IAgent, IPolicyForHTTPS
 from zope.interface import implementer
 
 from p2sp.net.addresses import Network
 from p2sp.net.client_endpoints import HEADERS, ClientEndpoints
+from p2sp.sources.http_agent import Answer, PlainAgent, as_source_error, reason_of
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
 CONNECT_TIMEOUT = 10.0
 FIRST_BYTE_TIMEOUT = 15.0
 SILENCE_TIMEOUT = 10.0
-USER_AGENT = b"p2sp/0.1"
 
 
 @attrs.define
@@ -42,59 +42,20 @@ class Deadlines:
     silence: float = SILENCE_TIMEOUT
 
 
-@implementer(IAgent)
-@attrs.define
-class _PlainAgent:
-    """Innermost agent: whatever is above asked for, bodies come as they are stored."""
-
-    agent: Agent
-    secure: bool = False
-
-    def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
-    ) -> "Deferred[IResponse]":
-        if self.secure and not uri.startswith(b"https:"):
-            raise SourceGone(f"redirect from https to {uri.decode('ascii', 'replace')} refused")
-        self.secure = uri.startswith(b"https:")
-        headers = headers.copy() if headers is not None else Headers()
-        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        if not headers.hasHeader(b"User-Agent"):
-            headers.setRawHeaders(b"User-Agent", [USER_AGENT])
-        d: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)
-        return d.addCallback(self._refuse_encoded)
-
-    def _refuse_encoded(self, response: IResponse) -> IResponse:
-        coding = b", ".join(response.headers.getRawHeaders(b"content-encoding", [])).strip().lower()
-        if coding not in (b"", b"identity") and response.code in (200, 206):
-            raise SourceGone(f"server encodes the body ({coding.decode('ascii', 'replace')}) though asked not to")
-        return response
-
-
-@attrs.frozen
-class Answer:
-    """Status and header fields of a response, before its body."""
-
-    status: int
-    headers: Headers
-    url: str
-    length: int | None
-
-    def field(self, name: str) -> str | None:
-        """A header field's values joined as one, or None."""
-        values = self.headers.getRawHeaders(name)
-        return ", ".join(values) if values else None
-
-
 class _Body(Protocol):
     """The body of one response, delivered to one fetch after another as long as they continue each other."""
 
-    def __init__(self, lane: "Lane", position: int) -> None:
+    def __init__(self, lane: "Lane", position: int, end: int | None, *, prompt: bool) -> None:
         self.lane = lane
         self.position = position
+        self.end = end
+        """Behind the last byte, as far as the answer's head tells."""
+        self.prompt = prompt
+        """Whether the end comes with the last byte, and not some time after it."""
         self.sink: ISpanSink | None = None
         self.skip_to = position
         self.stop = position
-        self.done: Deferred[None] | None = None
+        self.done: Deferred[int] | None = None
         self.open_ended = False
         self.early: list[bytes] = []
         self.ended: Failure | None = None
@@ -125,10 +86,15 @@ class _Body(Protocol):
         if self.sink is not None:
             self._settle()
 
-    def serve(self, skip_to: int, stop: int, sink: ISpanSink) -> "Deferred[None]":
-        """Give the sink the bytes from `skip_to` to `stop`."""
-        self.skip_to, self.stop, self.sink = skip_to, stop, sink
-        done: Deferred[None] = Deferred(self._cancelled)
+    @property
+    def through(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.ended is not None or (self.end is not None and self.position >= self.end)
+
+    def serve(self, skip_to: int, stop: int, sink: ISpanSink) -> "Deferred[int]":
+        """Give the sink the bytes from `skip_to` to `stop`, or to the end; fires with the position reached."""
+        self.skip_to, self.stop, self.sink = skip_to, stop if self.end is None else min(stop, self.end), sink
+        done: Deferred[int] = Deferred(self._cancelled)
         self.done = done
         early, self.early = self.early, []
         for data in early:
@@ -144,7 +110,9 @@ class _Body(Protocol):
         if self.done is None:
             return
         if self.position >= self.stop and self.position >= self.skip_to:
-            self._fire(None)
+            # Until the answer is over its connection is not free for the next one, which may follow at once.
+            if self.ended is not None or not (self.prompt and self.through):
+                self._fire(None)
         elif self.ended is not None and not self.early:
             whole = self.ended.check(ResponseDone, PotentialDataLoss)
             if whole and self.open_ended:
@@ -161,11 +129,16 @@ class _Body(Protocol):
         assert done is not None
         self.lane.body_idle()
         if result is None:
-            done.callback(None)
+            done.callback(self.position)
         else:
             done.errback(result)
 
-    def _cancelled(self, _: "Deferred[None]") -> None:
+    def cut(self, stop: int) -> None:
+        """End the running fetch at `stop`, if it is to go further."""
+        self.stop = min(self.stop, max(stop, self.skip_to))
+        self._settle()
+
+    def _cancelled(self, _: "Deferred[int]") -> None:
         self.done = self.sink = None
         self.lane.abort()
 
@@ -200,20 +173,21 @@ class Lane:
         self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, pool=self._pool)
         self._body: _Body | None = None
         self._response: _Response | None = None
+        self._asking: Deferred[Any] | None = None
+        self._closed = False
         self._silence: IDelayedCall | None = None
         self._paused = False
 
     @property
     def position(self) -> int | None:
         """The next byte of the body that is held open, if there is one."""
-        return None if self._body is None or self._body.ended is not None else self._body.position
+        return None if self._body is None or self._body.through else self._body.position
 
     async def request(self, url: str, headers: Headers) -> Answer:
         """Send a GET and read the answer's head; its body waits for `body_at`. Raises SourceError."""
         self.abort_body()
         self._endpoints.most_bytes = HEADERS
-        client = HTTPClient(cast(IAgent, _PlainAgent(self._agent)))
-        d = client.request("GET", url, headers=headers, unbuffered=True, reactor=self._reactor)
+        client = HTTPClient(cast(IAgent, PlainAgent(self._agent)))
         late = False
 
         def too_late() -> None:
@@ -221,22 +195,22 @@ class Lane:
             late = True
             d.cancel()
 
-        timer = self._reactor.callLater(self._deadlines.connect + self._deadlines.first_byte, too_late)
+        timer = None
         try:
+            d = client.request("GET", url, headers=headers, unbuffered=True, reactor=self._reactor)
+            self._asking = d
+            timer = self._reactor.callLater(self._deadlines.connect + self._deadlines.first_byte, too_late)
             response = await d
-        except CancelledError:
+        except Exception as error:
             self.abort()
             if late:
                 raise SourceStalled(f"{self.label}: no answer within {self._deadlines.first_byte:g} s") from None
-            raise
-        except SourceError:
-            self.abort()
-            raise
-        except Exception as error:
-            self.abort()
-            raise SourceError(f"{self.label}: {reason_of(Failure(error))}") from error
+            if self._closed:
+                raise SourceGone(f"{self.label}: closed") from None
+            raise as_source_error(self.label, error) from error
         finally:
-            if timer.active():
+            self._asking = None
+            if timer is not None and timer.active():
                 timer.cancel()
         self._response = response
         # The head was bounded; a body is as long as it is, and its reader knows where to stop.
@@ -245,21 +219,29 @@ class Lane:
         final = response.request.absoluteURI
         return Answer(response.code, response.headers, (final or url.encode()).decode("ascii", "replace"), length)
 
-    def body_at(self, position: int) -> None:
-        """Open the body of the last answer; its first byte stands at `position` of the resource."""
+    def body_at(self, position: int, end: int | None = None) -> None:
+        """Open the body of the last answer.
+
+        Its first byte stands at `position` of the resource, its last before `end`, where the head tells.
+        """
         assert self._response is not None
-        self._body = _Body(self, position)
-        self._paused = False
         response, self._response = self._response, None
+        self._body = _Body(self, position, end, prompt=end is not None and response.length == end - position)
+        self._paused = False
         response.deliverBody(self._body)
         self.pauseProducing()
 
-    def serve(self, skip_to: int, stop: int, sink: ISpanSink) -> "Deferred[None]":
-        """Deliver the held body from `skip_to` to `stop`; bytes before that are thrown away."""
+    def serve(self, skip_to: int, stop: int, sink: ISpanSink) -> "Deferred[int]":
+        """Deliver the held body from `skip_to` to `stop`; bytes before that are thrown away.
+
+        Fires with the position reached, which is less than `stop` when the answer was for less. Fails with SourceError.
+        """
         assert self._body is not None
+        # The sink may pause us while it registers, and again with the first bytes, which are here already.
+        self._paused = False
         sink.register_producer(self)
         done = self._body.serve(skip_to, stop, sink)
-        if self._body is not None and self._body.done is not None:
+        if self._body is not None and self._body.done is not None and not self._paused:
             self.resumeProducing()
         return done
 
@@ -270,16 +252,13 @@ class Lane:
         ends with the connection is taken as whole, as every client does.
         """
         assert self._body is not None
-        body = self._body
-        body.open_ended = True
-        await self.serve(body.position, sys.maxsize, sink)
-        return body.position
+        self._body.open_ended = True
+        return await self.serve(self._body.position, sys.maxsize, sink)
 
     def cut(self, stop: int) -> None:
         """End the running fetch at `stop`."""
         if self._body is not None and self._body.done is not None:
-            self._body.stop = max(stop, self._body.skip_to)
-            self._body._settle()
+            self._body.cut(stop)
 
     # -- flow ------------------------------------------------------------------------------------------------
 
@@ -344,19 +323,10 @@ class Lane:
 
     def close(self) -> None:
         """Cut the connection and forget it."""
+        self._closed = True
         body, self._body = self._body, None
         self.abort()
+        if self._asking is not None:
+            self._asking.cancel()
         if body is not None:
             body.fail(SourceGone(f"{self.label}: closed"))
-
-
-def reason_of(failure: Failure) -> str:
-    """The innermost reason of a failed request, in a few words."""
-    error = failure.value
-    if isinstance(error, ResponseFailed) and error.reasons:
-        return reason_of(error.reasons[-1] if len(error.reasons) == 1 else error.reasons[0])
-    reasons = getattr(error, "reasons", None)
-    if isinstance(reasons, list) and reasons:
-        return reason_of(reasons[0])
-    text = str(error) or type(error).__name__
-    return text.rstrip(".").strip()

@@ -1,0 +1,112 @@
+"""How is a server asked so that bytes come as they are stored, and what went wrong when it did not answer?"""
+
+from typing import Final
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import Agent
+from twisted.web.error import InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from p2sp.net.errors import ForbiddenTarget
+from p2sp.sources.interfaces import SourceError, SourceGone
+
+USER_AGENT: Final = b"p2sp/0.1"
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_FATAL: Final = (InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported, ForbiddenTarget)
+
+
+class _Discarded(Protocol):
+    """The body of a redirect, read only so that its connection can be used again."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Nobody wants it; the connection bounds how much may come."""
+
+
+@implementer(IAgent)
+@attrs.define
+class PlainAgent:
+    """Innermost agent, for one request and its redirects.
+
+    Whatever is above asked for, bodies come as they are stored; and what began over TLS stays there.
+    """
+
+    agent: Agent
+    secure: bool = False
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> "Deferred[IResponse]":
+        if self.secure and not uri.startswith(b"https:"):
+            raise SourceGone(f"redirect from https to {uri.decode('ascii', 'replace')} refused")
+        self.secure = uri.startswith(b"https:")
+        headers = headers.copy() if headers is not None else Headers()
+        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        if not headers.hasHeader(b"User-Agent"):
+            headers.setRawHeaders(b"User-Agent", [USER_AGENT])
+        d: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)
+        return d.addCallback(self._look)
+
+    def _look(self, response: IResponse) -> IResponse:
+        if response.code in _REDIRECTS:
+            response.deliverBody(_Discarded())
+            return response
+        coding = b", ".join(response.headers.getRawHeaders(b"content-encoding", [])).strip().lower()
+        if coding not in (b"", b"identity") and response.code in (200, 206):
+            raise SourceGone(f"server encodes the body ({coding.decode('ascii', 'replace')}) though asked not to")
+        return response
+
+
+@attrs.frozen
+class Answer:
+    """Status and header fields of a response, before its body. `length` is of the body, None when it is not told."""
+
+    status: int
+    headers: Headers
+    url: str
+    length: int | None
+
+    def field(self, name: str) -> str | None:
+        """A header field's values joined as one, or None. Servers send UTF-8 or, as they once were told, Latin-1."""
+        values = self.headers.getRawHeaders(name.encode())
+        if not values:
+            return None
+        joined = b", ".join(values)
+        try:
+            return joined.decode()
+        except UnicodeDecodeError:
+            return joined.decode("latin-1")
+
+
+def innermost(failure: Failure) -> BaseException:
+    """What made a request fail, below the layers that only wrap it."""
+    error: BaseException = failure.value or Exception("unknown")
+    reasons = getattr(error, "reasons", None)
+    if isinstance(reasons, list) and reasons and isinstance(reasons[0], Failure):
+        return innermost(reasons[0])
+    return error
+
+
+def reason_of(failure: Failure) -> str:
+    """The innermost reason of a failed request, in a few words."""
+    error = innermost(failure)
+    text = str(error) or type(error).__name__
+    return text.rstrip(".").strip()
+
+
+def as_source_error(label: str, error: Exception) -> SourceError:
+    """What a failed request means for the source; CancelledError goes through as it is."""
+    inner = innermost(Failure(error))
+    if isinstance(inner, CancelledError):
+        raise inner
+    if isinstance(inner, SourceError):
+        return type(inner)(f"{label}: {inner}")
+    if isinstance(inner, InfiniteRedirection):
+        return SourceGone(f"{label}: redirects go round in a circle")
+    if isinstance(inner, _FATAL):
+        return SourceGone(f"{label}: {reason_of(Failure(inner))}")
+    return SourceError(f"{label}: {reason_of(Failure(error))}")

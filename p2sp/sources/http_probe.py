@@ -1,0 +1,174 @@
+"""What does an HTTP server say of a URL, and how are servers reached at all?"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from p2sp.net.addresses import Network
+from p2sp.sources.http_agent import Answer
+from p2sp.sources.http_facts import Version, file_name, parse_content_range, retry_after, version_of
+from p2sp.sources.http_lane import Deadlines, Lane
+from p2sp.sources.interfaces import ISpanSink, SourceChanged, SourceError, SourceGone, SourceRefused
+
+RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+
+
+class NotFound(SourceGone):
+    """The server says that there is nothing (404, 410)."""
+
+
+class HttpStatus(SourceGone):
+    """The server answers with a status that no retry will better."""
+
+
+@attrs.frozen
+class Connect:
+    """How to reach HTTP servers: the reactor, whom to trust, the local address to use, how long to wait.
+
+    `allowed` is for a daemon that fetches what others name: besides public addresses only these networks are dialled.
+    """
+
+    reactor: Any
+    policy: IPolicyForHTTPS
+    bind_address: str | None = None
+    deadlines: Deadlines = attrs.field(factory=Deadlines)
+    allowed: Sequence[Network] | None = None
+
+    def lane(self, label: str) -> Lane:
+        """A connection of its own for one fetch at a time."""
+        return Lane(
+            self.reactor,
+            label,
+            self.policy,
+            bind_address=self.bind_address,
+            deadlines=self.deadlines,
+            allowed=self.allowed,
+        )
+
+
+@attrs.define
+class Probe:
+    """What the first answer said of a URL. The answer's body is kept, for the first bytes of the download.
+
+    `length` is None when the server does not tell it; `ranged` whether it serves parts.
+    """
+
+    url: str
+    name: str
+    length: int | None
+    version: Version
+    ranged: bool
+    content_type: str
+    lane: Lane
+
+    def close(self) -> None:
+        """Nobody wants the body."""
+        self.lane.close()
+
+
+async def probe(connect: Connect, url: str) -> Probe:
+    """Ask for a URL from its first byte on (a ranged GET, RFC 9110, 14.2). Raises SourceError."""
+    lane = connect.lane(url)
+    try:
+        answer = await lane.request(url, range_header(0, None))
+        if answer.status == 416:
+            # An empty representation has no first byte to give.
+            given = parse_content_range(answer.field("content-range") or "")
+            if given is None or given.total != 0:
+                raise SourceError(f"{url}: range refused (416)")
+            return Probe(url, file_name(answer.url), 0, version_in(answer), False, "", lane)
+        check_status(url, answer)
+        ranged, length = False, answer.length
+        end = length
+        if answer.status == 206:
+            given = parse_content_range(answer.field("content-range") or "")
+            if given is None or given.first != 0 or given.last is None:
+                raise SourceError(f"{url}: answered 206 with Content-Range {answer.field('content-range')!r}")
+            ranged, length, end = True, given.total, given.last + 1
+            if length is None:
+                # Nothing tells whether that part is all there is: only a whole answer will do.
+                answer = await lane.request(url, Headers())
+                check_status(url, answer)
+                if answer.status != 200:
+                    raise SourceError(f"{url}: answered {answer.status} to a request for the whole file")
+                ranged, length, end = False, answer.length, answer.length
+        lane.body_at(0, end)
+        return Probe(
+            url,
+            file_name(answer.url, answer.field("content-disposition")),
+            length,
+            version_in(answer),
+            ranged,
+            (answer.field("content-type") or "").partition(";")[0].strip().lower(),
+            lane,
+        )
+    except BaseException:
+        lane.close()
+        raise
+
+
+async def read_small(connect: Connect, url: str, limit: int) -> bytes:
+    """The whole of a small document, such as a `.torrent`.
+
+    Raises SourceError, also when it is larger than `limit` bytes.
+    """
+    found = await probe(connect, url)
+    try:
+        if found.length is None or found.length > limit:
+            raise SourceError(f"{url}: {found.length or 'unknown'} bytes where at most {limit} are expected")
+        sink = _Collector()
+        if found.length:
+            reached = await found.lane.serve(0, found.length, sink)
+            if reached < found.length:
+                raise SourceError(f"{url}: answer ended at byte {reached} of {found.length}")
+        return b"".join(sink.parts)
+    finally:
+        found.close()
+
+
+@implementer(ISpanSink)
+class _Collector:
+    """A sink that keeps what it gets, for documents of bounded size."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def received(self, position: int, data: bytes) -> None:
+        """Keep it."""
+        self.parts.append(data)
+
+    def register_producer(self, producer: IPushProducer) -> None:
+        """Nothing is slow enough here to pause it."""
+
+    def unregister_producer(self) -> None:
+        """See `register_producer`."""
+
+
+def range_header(start: int, stop: int | None) -> Headers:
+    """The field that asks for bytes from `start` on, up to `stop` if there is one."""
+    return Headers({b"Range": [f"bytes={start}-{'' if stop is None else stop - 1}".encode()]})
+
+
+def version_in(answer: Answer) -> Version:
+    """The validators of an answer."""
+    return version_of(answer.field("etag"), answer.field("last-modified"), answer.field("date"))
+
+
+def check_status(label: str, answer: Answer) -> None:
+    """Raises what a status other than 200 and 206 means for the source: SourceError or one of its kinds."""
+    status = answer.status
+    if status in (200, 206):
+        return
+    if status in (404, 410):
+        raise NotFound(f"{label}: not found (HTTP {status})")
+    if status == 416:
+        raise SourceChanged(f"{label}: range refused (HTTP 416); the file is shorter than it was")
+    if status in RETRY_STATUS:
+        raise SourceRefused(f"{label}: HTTP {status}", retry_after(answer.field("retry-after"), time.time()))
+    raise HttpStatus(f"{label}: HTTP {status}")
