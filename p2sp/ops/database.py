@@ -82,7 +82,7 @@ class Database:
             self._dispose()
             raise
         self._closing = False
-        self._pool = ThreadPool(self._threads, self._threads, name=f"database {self.name}")
+        self._pool = ThreadPool(0, self._threads, name=f"database {self.name}")
         self._pool.start()
 
     def run(self, fn: Callable[[Connection], T]) -> Deferred[T]:

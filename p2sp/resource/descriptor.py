@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import attrs
-from bencode2 import BencodeDecodeError, bdecode, bencode
+from bencode2 import bdecode, bencode
 
 from p2sp.resource.errors import DescriptorError
 from p2sp.resource.layout import Layout, piece_length_for
@@ -219,7 +219,7 @@ def parse_torrent(data: bytes) -> Torrent:
 def _decode(data: bytes, what: str) -> dict[bytes, Any]:
     try:
         value = bdecode(data)
-    except BencodeDecodeError as error:
+    except ValueError as error:
         raise DescriptorError(f"{what} is not valid bencoding: {error}") from error
     if not isinstance(value, dict):
         raise DescriptorError(f"{what} is not a dictionary")

@@ -71,7 +71,7 @@ class IndexProcessTests(TestCase):
             other = self.network.config("index", name="other", listen=f"127.0.0.1:{port}")
             result = run_once(twistd("p2sp-index", other), self.network.folder, timeout=20.0)
         assert result.returncode == 1
-        assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+        assert f"cannot listen on 127.0.0.1:{port}" in result.stdout + result.stderr
         assert "Traceback" not in result.stdout + result.stderr
 
     def test_check_config_good(self) -> None:
