@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs the programs that the integration tests run as real peers, where they are missing. Debian and its kin only.
+set -eu
+
+missing=""
+need() { # program package
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"
+}
+need curl curl
+need nginx nginx-light
+need unshare util-linux
+
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "The tests need:$missing. Install them with your system's package manager." >&2
+    exit 1
+fi
+sudo=""
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 || { echo "The tests need:$missing. Install them as root." >&2; exit 1; }
+    sudo="sudo"
+fi
+echo "Installing what the tests need:$missing"
+$sudo apt-get update -qq
+# nginx must not start as a service of its own: the tests run it as a child process.
+DEBIAN_FRONTEND=noninteractive $sudo env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
