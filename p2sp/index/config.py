@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from p2sp.net.listen import parse_listen
-from p2sp.ops.config import Base, ConfigError, resolve
+from p2sp.ops.checks import Checker
+from p2sp.ops.config import Base, resolve
 
 
 class IndexConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -12,12 +13,9 @@ class IndexConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
     database: str | None = None
 
 
-def check(config: IndexConfig, config_path: Path) -> None:
+def check_config(config: IndexConfig, config_path: Path) -> None:
     """Look at what types cannot say; raises ConfigError naming the key."""
-    try:
-        parse_listen(config.listen)
-    except ValueError as error:
-        raise ConfigError(config_path, f"$.listen: {error}") from error
+    Checker(config_path).read("listen", lambda: parse_listen(config.listen))
 
 
 def database_url(config: IndexConfig, config_path: Path) -> str:

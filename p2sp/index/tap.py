@@ -7,7 +7,7 @@ import msgspec
 from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 
-from p2sp.index.config import IndexConfig, check
+from p2sp.index.config import IndexConfig, check_config
 from p2sp.index.service import make_service
 from p2sp.ops.tap import RoleOptions, clean_exit
 
@@ -20,7 +20,7 @@ class Options(RoleOptions):
 
     def check(self, config: msgspec.Struct, config_path: Path) -> None:
         """Look deeper than types can."""
-        check(cast(IndexConfig, config), config_path)
+        check_config(cast(IndexConfig, config), config_path)
 
 
 def makeService(options: Options) -> IService:

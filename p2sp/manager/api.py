@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from p2sp.manager.config import https_url
 from p2sp.manager.control import Manager
 from p2sp.manager.schema import Heartbeat, HeartbeatAnswer, NodePage, PlacementPage
+from p2sp.net.addresses import https_url
 from p2sp.net.jsonapi import Api, ApiError, Call
 from p2sp.tracker.schema import Count, Text
 

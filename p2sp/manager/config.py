@@ -1,20 +1,19 @@
 """What may an operator set for the manager, and does it fit together?"""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 from msgspec import Meta, field
 
-from p2sp.locality.alto import LARGEST_DOCUMENT, LocalityError
+from p2sp.locality.alto import LARGEST_DOCUMENT
 from p2sp.locality.network_map import NetworkMap
 from p2sp.manager.placement import POLICIES, Limits
-from p2sp.net.addresses import parse_base_url
+from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
-from p2sp.ops.config import Base, ConfigError, parse_duration, parse_rate, parse_size, resolve
+from p2sp.ops.checks import Checker, load_document
+from p2sp.ops.config import Base, parse_duration, parse_rate, parse_size, resolve
 from p2sp.tracker.schema import NodeId, Text
 
-T = TypeVar("T")
 Duration = str | int | float
 
 _LONGEST: Final = 86_400.0
@@ -64,49 +63,26 @@ class ManagerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
 
 def check_config(config: ManagerConfig, path: Path) -> None:
     """Look at what types cannot see; raises ConfigError naming the setting that is wrong."""
-
-    def need(good: bool, key: str, message: str) -> None:
-        if not good:
-            raise ConfigError(path, f"$.{key}: {message}")
-
-    def read(key: str, reader: Callable[[], T]) -> T:
-        try:
-            return reader()
-        except ValueError as error:
-            raise ConfigError(path, f"$.{key}: {error}") from error
-
-    read("listen", lambda: parse_listen(config.listen))
-    read("statistics", lambda: https_url(config.statistics))
-    need(config.policy in POLICIES, "policy", f"{config.policy!r} is none of {', '.join(sorted(POLICIES))}")
-    need(read("target_speed", lambda: parse_rate(config.target_speed)) > 0, "target_speed", "must be more than 0")
-    need(read("min_demand", lambda: parse_size(config.min_demand)) > 0, "min_demand", "must be more than 0")
-    need(read("half_life", lambda: parse_duration(config.half_life)) > 0, "half_life", "must be more than 0")
+    check = Checker(path)
+    check.read("listen", lambda: parse_listen(config.listen))
+    check.read("statistics", lambda: https_url(config.statistics))
+    check.need(config.policy in POLICIES, "policy", f"{config.policy!r} is none of {', '.join(sorted(POLICIES))}")
+    check.need(
+        check.read("target_speed", lambda: parse_rate(config.target_speed)) > 0, "target_speed", "must be more than 0"
+    )
+    check.need(check.read("min_demand", lambda: parse_size(config.min_demand)) > 0, "min_demand", "must be more than 0")
+    check.need(
+        check.read("half_life", lambda: parse_duration(config.half_life)) > 0, "half_life", "must be more than 0"
+    )
     for key in ("period", "sync_interval", "heartbeat_interval"):
-        seconds = read(key, lambda key=key: parse_duration(getattr(config, key)))  # type: ignore[misc]
-        need(0 < seconds <= _LONGEST, key, "must be more than 0 and at most a day")
+        seconds = check.read(key, lambda key=key: parse_duration(getattr(config, key)))  # type: ignore[misc]
+        check.need(0 < seconds <= _LONGEST, key, "must be more than 0 and at most a day")
     load_network_map(config, path)
-
-
-def https_url(url: str) -> str:
-    """The base URL of a service, normalised; raises ValueError unless it is HTTPS and no more than a base."""
-    base = parse_base_url(url)
-    if not base.startswith("https://"):
-        raise ValueError(f"{url!r} must begin with https://")
-    return base
 
 
 def load_network_map(config: ManagerConfig, path: Path) -> NetworkMap | None:
     """The network map the configuration names, if any; raises ConfigError naming its file."""
-    if config.network_map is None:
-        return None
-    file = resolve(path, config.network_map)
-    try:
-        with file.open("rb") as opened:
-            return NetworkMap.decode(opened.read(LARGEST_DOCUMENT + 1))
-    except OSError as error:
-        raise ConfigError(file, error.strerror or str(error)) from error
-    except LocalityError as error:
-        raise ConfigError(file, str(error)) from error
+    return load_document(path, config.network_map, LARGEST_DOCUMENT, NetworkMap.decode)
 
 
 def database_url(config: ManagerConfig, path: Path) -> str:

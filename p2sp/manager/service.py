@@ -5,11 +5,12 @@ from pathlib import Path
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from p2sp.manager.api import ManagerApi
-from p2sp.manager.config import ManagerConfig, check_config, database_url, https_url, load_network_map
+from p2sp.manager.config import ManagerConfig, check_config, database_url, load_network_map
 from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
 from p2sp.manager.placement import POLICIES
 from p2sp.manager.store import SqlNodeRegistry, metadata
+from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import load_identity
 from p2sp.net.jsonapi import Api, make_site

@@ -127,3 +127,11 @@ def parse_base_url(text: str) -> str:
         raise ValueError(f"{text!r} must have no user name, query or fragment")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def https_url(text: str) -> str:
+    """The base URL of a service that must be reached over TLS, normalised; raises ValueError saying what is wrong."""
+    base = parse_base_url(text)
+    if not base.startswith("https://"):
+        raise ValueError(f"{text!r} must begin with https://")
+    return base

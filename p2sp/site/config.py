@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 
 from p2sp.index.config import IndexConfig
-from p2sp.index.config import check as check_index
+from p2sp.index.config import check_config as check_index
 from p2sp.manager.config import ManagerConfig
 from p2sp.manager.config import check_config as check_manager
 from p2sp.ops.config import load_config, resolve
 from p2sp.statistics.config import StatisticsConfig
-from p2sp.statistics.config import check as check_statistics
+from p2sp.statistics.config import check_config as check_statistics
 from p2sp.tracker.config import TrackerConfig
 from p2sp.tracker.config import check_config as check_tracker
 

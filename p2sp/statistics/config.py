@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from p2sp.net.listen import parse_listen
-from p2sp.ops.config import Base, ConfigError, parse_duration, resolve
+from p2sp.ops.checks import Checker
+from p2sp.ops.config import Base, parse_duration, resolve
 
 _LEAST_INTERVAL: Final = 0.1
 _LONGEST_INTERVAL: Final = 86_400.0
@@ -23,27 +24,16 @@ class StatisticsConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     max_sample_age: str | float = "1h"
 
 
-def check(config: StatisticsConfig, config_path: Path) -> None:
+def check_config(config: StatisticsConfig, config_path: Path) -> None:
     """Look at what types cannot say; raises ConfigError naming the key."""
-    try:
-        parse_listen(config.listen)
-    except ValueError as error:
-        raise ConfigError(config_path, f"$.listen: {error}") from error
-    interval = duration(config_path, "interval", config.interval)
-    if not _LEAST_INTERVAL <= interval <= _LONGEST_INTERVAL:
-        raise ConfigError(config_path, f"$.interval: {interval:g} s is not between 0.1 s and a day")
-    age = duration(config_path, "max_sample_age", config.max_sample_age)
-    retention = duration(config_path, "retention", config.retention)
-    if retention < age + interval:
-        raise ConfigError(config_path, f"$.retention: {retention:g} s is less than max_sample_age and interval")
-
-
-def duration(config_path: Path, key: str, value: str | float) -> float:
-    """The seconds a setting means; raises ConfigError naming the key."""
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise ConfigError(config_path, f"$.{key}: {error}") from error
+    check = Checker(config_path)
+    check.read("listen", lambda: parse_listen(config.listen))
+    interval = check.read("interval", lambda: parse_duration(config.interval))
+    fits = _LEAST_INTERVAL <= interval <= _LONGEST_INTERVAL
+    check.need(fits, "interval", f"{interval:g} s is not between 0.1 s and a day")
+    age = check.read("max_sample_age", lambda: parse_duration(config.max_sample_age))
+    retention = check.read("retention", lambda: parse_duration(config.retention))
+    check.need(retention >= age + interval, "retention", f"{retention:g} s is less than max_sample_age and interval")
 
 
 def database_url(config: StatisticsConfig, config_path: Path) -> str:

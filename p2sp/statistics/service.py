@@ -9,11 +9,11 @@ from twisted.logger import Logger
 from p2sp.net.identity import load_identity
 from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.trust import Trust, server_context
-from p2sp.ops.config import resolve
+from p2sp.ops.config import parse_duration, resolve
 from p2sp.ops.database import Database
 from p2sp.ops.service import RoleService
 from p2sp.statistics.api import StatisticsApi
-from p2sp.statistics.config import StatisticsConfig, check, database_url, duration
+from p2sp.statistics.config import StatisticsConfig, check_config, database_url
 from p2sp.statistics.interfaces import IStatisticsStore
 from p2sp.statistics.store import SqlStatisticsStore, metadata
 
@@ -29,16 +29,16 @@ def make_service(config: StatisticsConfig, config_path: Path, reactor: IReactorT
 
     Raises BadIdentity when a key or certificate cannot be used, ConfigError for values that do not fit.
     """
-    check(config, config_path)
+    check_config(config, config_path)
     identity = load_identity(resolve(config_path, config.identity))
     trust = Trust.from_file(resolve(config_path, config.authority))
     state = resolve(config_path, config.state)
     database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata)
     store = SqlStatisticsStore(
         database,
-        interval=duration(config_path, "interval", config.interval),
-        retention=duration(config_path, "retention", config.retention),
-        max_age=duration(config_path, "max_sample_age", config.max_sample_age),
+        interval=parse_duration(config.interval),
+        retention=parse_duration(config.retention),
+        max_age=parse_duration(config.max_sample_age),
     )
     api = Api(trust, reactor, role="statistics", node_id=identity.node_id)
     StatisticsApi(store, reactor).mount(api)

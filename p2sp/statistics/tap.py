@@ -8,7 +8,7 @@ from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 
 from p2sp.ops.tap import RoleOptions, clean_exit
-from p2sp.statistics.config import StatisticsConfig, check
+from p2sp.statistics.config import StatisticsConfig, check_config
 from p2sp.statistics.service import make_service
 
 
@@ -20,7 +20,7 @@ class Options(RoleOptions):
 
     def check(self, config: msgspec.Struct, config_path: Path) -> None:
         """Look deeper than types can."""
-        check(cast(StatisticsConfig, config), config_path)
+        check_config(cast(StatisticsConfig, config), config_path)
 
 
 def makeService(options: Options) -> IService:

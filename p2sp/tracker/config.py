@@ -1,23 +1,21 @@
 """What may an operator set for a tracker, and does it fit together?"""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from p2sp.locality.alto import LARGEST_DOCUMENT, LocalityError
+from p2sp.locality.alto import LARGEST_DOCUMENT
 from p2sp.locality.cost import CostMap
 from p2sp.locality.network_map import NetworkMap
+from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
-from p2sp.ops.config import Base, ConfigError, parse_duration, resolve
-from p2sp.tracker.registry import https_url
+from p2sp.ops.checks import Checker, load_document
+from p2sp.ops.config import Base, parse_duration
 from p2sp.tracker.schema import Registration, Scope
 from p2sp.tracker.selection import REMOTE_LEAST, REMOTE_MOST, make_policy
 from p2sp.tracker.swarm import Limits
 
-T = TypeVar("T")
 Duration = str | int | float
 LONGEST_INTERVAL = 86400.0
 
@@ -82,64 +80,45 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
 
 def check_config(config: TrackerConfig, path: Path) -> None:
     """Look at what types cannot see; raises ConfigError naming the setting that is wrong."""
-
-    def need(good: bool, key: str, message: str) -> None:
-        if not good:
-            raise ConfigError(path, f"$.{key}: {message}")
-
-    def read(key: str, reader: Callable[[], T]) -> T:
-        try:
-            return reader()
-        except ValueError as error:
-            raise ConfigError(path, f"$.{key}: {error}") from error
-
-    read("listen", lambda: parse_listen(config.listen))
-    interval = read("interval", lambda: config.interval_seconds)
-    need(0 < interval <= LONGEST_INTERVAL, "interval", "must be more than 0 and at most a day")
-    expiry = read("expiry", lambda: config.expiry_seconds)
-    need(expiry >= 2 * interval, "expiry", "must be at least twice the interval, else nodes drop out in between")
-    need(read("report_interval", lambda: config.report_seconds) > 0, "report_interval", "must be more than 0")
-    read("selection", lambda: make_policy(config.selection))
-    need(config.remote_max >= REMOTE_LEAST, "remote_max", f"must be at least {REMOTE_LEAST}: locality must not starve")
+    check = Checker(path)
+    check.read("listen", lambda: parse_listen(config.listen))
+    interval = check.read("interval", lambda: config.interval_seconds)
+    check.need(0 < interval <= LONGEST_INTERVAL, "interval", "must be more than 0 and at most a day")
+    expiry = check.read("expiry", lambda: config.expiry_seconds)
+    check.need(expiry >= 2 * interval, "expiry", "must be at least twice the interval, else nodes drop out in between")
+    check.need(
+        check.read("report_interval", lambda: config.report_seconds) > 0, "report_interval", "must be more than 0"
+    )
+    check.read("selection", lambda: make_policy(config.selection))
+    check.need(
+        config.remote_max >= REMOTE_LEAST, "remote_max", f"must be at least {REMOTE_LEAST}: locality must not starve"
+    )
     for name in LimitsConfig.__struct_fields__:
-        need(getattr(config.limits, name) > 0, f"limits.{name}", "must be more than 0")
+        check.need(getattr(config.limits, name) > 0, f"limits.{name}", "must be more than 0")
     for key in ("statistics", "global_tracker", "public_url"):
         if (url := getattr(config, key)) is not None:
-            read(key, partial(https_url, url))
-    _check_scope(config, need)
+            check.read(key, partial(https_url, url))
+    _check_scope(config, check)
     load_network_map(config, path)
     load_costs(config, path)
 
 
-def _check_scope(config: TrackerConfig, need: Callable[[bool, str, str], None]) -> None:
+def _check_scope(config: TrackerConfig, check: Checker) -> None:
     if config.scope is Scope.GLOBAL:
-        need(config.global_tracker is None, "global_tracker", 'is for a tracker of scope "local"')
-        need(not config.isps, "isps", 'is for a tracker of scope "local"')
+        check.need(config.global_tracker is None, "global_tracker", 'is for a tracker of scope "local"')
+        check.need(not config.isps, "isps", 'is for a tracker of scope "local"')
         return
-    need(bool(config.isps), "isps", "a local tracker names the ISPs it serves")
-    need(len(config.isps) <= 1000, "isps", "names more than 1000 ISPs")
+    check.need(bool(config.isps), "isps", "a local tracker names the ISPs it serves")
+    check.need(len(config.isps) <= 1000, "isps", "names more than 1000 ISPs")
     if config.global_tracker is not None:
-        need(config.public_url is not None, "public_url", "is needed to register at the global tracker")
+        check.need(config.public_url is not None, "public_url", "is needed to register at the global tracker")
 
 
 def load_network_map(config: TrackerConfig, path: Path) -> NetworkMap | None:
     """The network map the configuration names, if any; raises ConfigError naming its file."""
-    return _load(config.network_map, path, NetworkMap.decode)
+    return load_document(path, config.network_map, LARGEST_DOCUMENT, NetworkMap.decode)
 
 
 def load_costs(config: TrackerConfig, path: Path) -> CostMap:
     """The cost map the configuration names, or the defaults; raises ConfigError naming its file."""
-    return _load(config.cost_map, path, CostMap.decode) or CostMap()
-
-
-def _load(name: str | None, path: Path, decode: Callable[[bytes], T]) -> T | None:
-    if name is None:
-        return None
-    file = resolve(path, name)
-    try:
-        with file.open("rb") as opened:
-            return decode(opened.read(LARGEST_DOCUMENT + 1))
-    except OSError as error:
-        raise ConfigError(file, error.strerror or str(error)) from error
-    except LocalityError as error:
-        raise ConfigError(file, str(error)) from error
+    return load_document(path, config.cost_map, LARGEST_DOCUMENT, CostMap.decode) or CostMap()

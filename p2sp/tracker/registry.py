@@ -4,7 +4,7 @@ from typing import Final
 
 import attrs
 
-from p2sp.net.addresses import parse_base_url
+from p2sp.net.addresses import https_url
 from p2sp.tracker.schema import Registration, Scope, TrackerRef
 
 MOST_TRACKERS: Final = 1_000
@@ -71,14 +71,3 @@ class LocalTrackers:
             del serving[node_id]
             if not serving:
                 del self._by_isp[isp]
-
-
-def https_url(url: str) -> str:
-    """The base URL of a service, normalised.
-
-    Raises ValueError unless it is HTTPS, names a host and carries no credentials, query or fragment.
-    """
-    base = parse_base_url(url)
-    if not base.startswith("https://"):
-        raise ValueError(f"{url!r} must begin with https://")
-    return base

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 
+from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import Identity, load_identity
 from p2sp.net.jsonapi import Api, RateLimit, make_site
@@ -22,7 +23,7 @@ from p2sp.tracker.config import TrackerConfig, check_config, load_costs, load_ne
 from p2sp.tracker.core import Tracker
 from p2sp.tracker.memory import MemorySwarmStore
 from p2sp.tracker.registrar import Registrar
-from p2sp.tracker.registry import LocalTrackers, https_url
+from p2sp.tracker.registry import LocalTrackers
 from p2sp.tracker.schema import Scope, TrackerRef
 from p2sp.tracker.selection import make_policy
 

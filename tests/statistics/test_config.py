@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from p2sp.ops.config import ConfigError, load_config
-from p2sp.statistics.config import StatisticsConfig, check, database_url
+from p2sp.statistics.config import StatisticsConfig, check_config, database_url
 
 BASE = 'listen = "127.0.0.1:0"\nidentity = "i.pem"\nauthority = "ca.pem"\nstate = "state"\n'
 
@@ -14,7 +14,7 @@ def loaded(folder: Path, extra: str) -> tuple[StatisticsConfig, Path]:
     path = folder / "statistics.toml"
     path.write_text(BASE + extra)
     config = load_config(path, StatisticsConfig)
-    check(config, path)
+    check_config(config, path)
     return config, path
 
 

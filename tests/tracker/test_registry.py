@@ -4,9 +4,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from p2sp.net.addresses import https_url
 from p2sp.net.errors import Unreachable
 from p2sp.tracker.registrar import Registrar
-from p2sp.tracker.registry import MOST_PER_ISP, LocalTrackers, RegistryFull, https_url
+from p2sp.tracker.registry import MOST_PER_ISP, LocalTrackers, RegistryFull
 from p2sp.tracker.schema import Registration, RegistrationAnswer, Scope, TrackerRef
 
 A, B = "https://a.example:9002", "https://b.example:9002"
