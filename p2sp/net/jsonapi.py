@@ -127,12 +127,20 @@ class Api(Resource):
         self._mounts.append((segments, resource))
         self._mounts.sort(key=lambda each: -len(each[0]))
 
-    def body_limit(self, method: bytes, path: bytes) -> int:
-        """How many bytes of body this request may have."""
+    def body_limit(self, method: bytes, path: bytes, request: Any) -> tuple[int, ApiError]:
+        """How many bytes of body this request may have, and what to say of more.
+
+        Who may not make the call may not fill the memory with its body either.
+        """
+        too_large = ApiError(413, "too-large", "the request's body is larger than this route takes")
         route, _, methods = self._routes.find(method.decode("latin-1"), path)
-        if route is not None:
-            return route.max_body
-        return 0 if methods else self.max_body
+        if route is None:
+            return 0 if methods else self.max_body, too_large
+        try:
+            _authorize(self._identify(request), route)
+        except ApiError as error:
+            return min(route.max_body, UNWANTED_BODY), error
+        return route.max_body, too_large
 
     def getChildWithDefault(self, name: bytes, request: Any) -> IResource:
         """Find who answers: a mounted resource or the routes."""
@@ -197,8 +205,7 @@ class Api(Resource):
                 raise ApiError(404, "not-found", "there is nothing at this path")
             message = f"{method} is not among what this path knows: {', '.join(methods)}"
             raise ApiError(405, "method", message, {"Allow": ", ".join(methods)})
-        if route.roles is not None or route.needs_identity:
-            _authorize(caller, route)
+        _authorize(caller, route)
         body = _read_body(request, route)
         query = {
             name.decode("utf-8", "replace"): values[-1].decode("utf-8", "replace")
@@ -249,6 +256,8 @@ async def _run(handler: Handler, call: Call) -> object:
 
 
 def _authorize(caller: Caller | None, route: Route) -> None:
+    if route.roles is None and not route.needs_identity:
+        return
     if caller is None:
         raise ApiError(401, "identity", "this call needs a client certificate")
     if route.roles is not None and not (caller.roles & route.roles):

@@ -3,7 +3,6 @@
 from io import BytesIO
 from typing import Any, Final, Protocol
 
-import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -12,25 +11,31 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
+from p2sp.net.calls import ApiError
+
 MOST_CONNECTIONS: Final = 10_000
 # How much of a refused body is read and dropped, so that the client gets to see the refusal.
 DRAINED_BODY: Final = 1024 * 1024
 
 
 class BodyLimits(Protocol):
-    """Something that knows how large a body may be, asked before the first byte of it is read."""
+    """Something that knows how large a body may be, asked before the first byte of it is read.
 
-    def body_limit(self, method: bytes, path: bytes) -> int: ...
+    Answers the bytes, and what to say of a body that is larger. `request` is good for its transport alone by then.
+    """
+
+    def body_limit(self, method: bytes, path: bytes, request: Any) -> tuple[int, ApiError]: ...
 
 
 class BoundedRequest(server.Request):
-    """A request whose body is refused with 413 before it is buffered, whether its length is told or not."""
+    """A request whose body is refused before it is buffered, whether its length is told or not."""
 
     channel: Any
     content: Any
     _left = 0
     _dropped = 0
     _refused = False
+    _refusal: ApiError
     begun = 0.0
 
     def gotLength(self, length: int | None) -> None:
@@ -41,7 +46,7 @@ class BoundedRequest(server.Request):
         # The channel knows these before it tells the request; without them the largest limit applies.
         method = getattr(self.channel, "_command", b"")
         path = getattr(self.channel, "_path", b"").split(b"?", 1)[0]
-        self._left = site.limits.body_limit(method, path)
+        self._left, self._refusal = site.limits.body_limit(method, path, self)
         if length is not None and length > self._left:
             self._refuse()
 
@@ -63,12 +68,12 @@ class BoundedRequest(server.Request):
         self.content = BytesIO()
         # Else the channel would invite the body.
         self.requestHeaders.removeHeader(b"Expect")
-        message = "the request's body is larger than this route takes"
-        body = msgspec.json.encode({"error": {"code": "too-large", "message": message}})
+        reply = self._refusal.reply()
+        reason = http.RESPONSES.get(reply.status, b"Refused")
         # The request is not parsed to its end yet, so this cannot go through `write`.
         self.channel.transport.write(
-            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+            % (reply.status, reason, len(reply.body), reply.body)
         )
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:

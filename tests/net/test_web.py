@@ -42,6 +42,7 @@ class BodyTests(LoopbackCase):
         api = Api(TRUST, reactor, **options)
         api.route("POST", "/v1/text", take, body=Text, max_body=1000)
         api.route("POST", "/v1/book", take, body=bytes, max_body=3 * DRAINED_BODY)
+        api.route("POST", "/v1/shelf", take, body=bytes, roles=frozenset({"publisher"}), max_body=3 * DRAINED_BODY)
         self.serve(api, tls=False)
         return await self.talk()
 
@@ -107,7 +108,14 @@ class BodyTests(LoopbackCase):
         talk.say(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789")
         await talk.until(b'"status":"ok"')
         talk.say(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
-        await talk.until(b"413 Content Too Large")
+        await talk.until(b"HTTP/1.1 413 ")
+
+    async def test_who_may_not_call_may_not_send_a_large_body_either(self) -> None:
+        talk = await self.start()
+        talk.say(b"POST /v1/shelf HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % DRAINED_BODY)
+        heard = await talk.until(b"}}")
+        self.assertTrue(heard.startswith(b"HTTP/1.1 401 "), heard)
+        self.assertEqual(self.calls, [])
 
     async def test_a_body_for_no_route_is_bounded(self) -> None:
         talk = await self.start(max_body=50)
