@@ -10,19 +10,21 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from p2sp.download.errors import DownloadError
+from p2sp.download.errors import DownloadError, no_source_left
 from p2sp.download.report import ExitCode, Report, SourceAccount
 from p2sp.download.sink import SpanSink
 from p2sp.net.throttle import TokenBucket
 from p2sp.schedule.reputation import Reputation
 from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
 from p2sp.schedule.spans import Kind, Span
-from p2sp.sources.http_probe import NotFound
-from p2sp.sources.interfaces import ISource, SourceChanged, SourceError, SourceRefused, SourceStalled
+from p2sp.sources.interfaces import ISource, SourceError, SourceRefused
 from p2sp.storage.interfaces import IPieceStore, NoSpace, StorageError, Verdict
 
 TRIES = 5
 """Failures in a row, without a block between them, after which a source is dropped."""
+
+TICK = 0.5
+"""Seconds between two looks at who is slow, silent or due again."""
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
@@ -33,13 +35,22 @@ COST = {Kind.PEER: 0, Kind.SUPERNODE: 1, Kind.SERVER: 2}
 
 
 @attrs.define(eq=False)
+class _Fetch:
+    """A running fetch of a source: how to cancel it, where its bytes go, and how many blocks' worth came."""
+
+    sink: SpanSink
+    done: "Deferred[None] | None" = None
+    bytes: int = 0
+
+
+@attrs.define(eq=False)
 class _Member:
     """A source that takes part: its account, what it runs, and when it may be asked again."""
 
     source: ISource
     account: SourceAccount
     unwatch: Callable[[], None]
-    fetches: dict[Span, tuple["Deferred[None]", SpanSink]] = attrs.field(factory=dict)
+    fetches: dict[Span, _Fetch] = attrs.field(factory=dict)
     strikes: int = 0
     not_before: float = 0.0
 
@@ -145,7 +156,7 @@ class Conductor:
         if self._store.complete:
             self._finish(None)
         else:
-            self._ticker.start(1.0, now=False)
+            self._ticker.start(TICK, now=False)
             self.pump()
         return done
 
@@ -168,26 +179,12 @@ class Conductor:
     def _tick(self) -> None:
         now = self._clock.seconds()
         if now - self._last_byte >= 1.0:
-            self._report.stalled_seconds += 1.0
+            self._report.stalled_seconds += TICK
         self.pump()
         if self._over or self._members:
             return
         if not self._expecting() or now - self._last_byte > self._patience:
-            self._finish(self._no_source())
-
-    def _no_source(self) -> DownloadError:
-        error = self._last_error
-        if error is None:
-            return DownloadError(f"no source has {self._store.content.name!r}", ExitCode.NOT_FOUND)
-        if isinstance(error, SourceChanged):
-            code = ExitCode.CHANGED
-        elif isinstance(error, NotFound):
-            code = ExitCode.NOT_FOUND
-        elif isinstance(error, SourceStalled):
-            code = ExitCode.TIMEOUT
-        else:
-            code = ExitCode.HTTP if "HTTP" in str(error) else ExitCode.ERROR
-        return DownloadError(f"no source left; the last one failed: {error}", code)
+            self._finish(no_source_left(self._store.content.name, self._last_error))
 
     # -- work ------------------------------------------------------------------------------------------------
 
@@ -222,12 +219,12 @@ class Conductor:
         span = assignment.span
         if assignment.victim is not None:
             self._shorten(assignment.victim, assignment.victim_stop)
-        label = member.source.label
-        before = member.account.bytes
 
         def delivered(start: int, stop: int) -> None:
             if span in member.fetches:
-                member.account.bytes += self._layout.size_of(start, stop)
+                count = self._layout.size_of(start, stop)
+                fetch.bytes += count
+                member.account.bytes += count
                 member.strikes = 0
                 self._scheduler.delivered(span, start, stop, self._clock.seconds())
 
@@ -236,7 +233,7 @@ class Conductor:
             self._layout,
             self._store,
             span,
-            label,
+            member.source.label,
             delivered=delivered,
             judged=self._judged,
             failed=self._write_failed,
@@ -245,20 +242,18 @@ class Conductor:
         )
         member.account.begin(self._clock.seconds())
         # The entry must exist before the source runs: it may be through at once.
-        placeholder: Deferred[None] = Deferred()
-        member.fetches[span] = (placeholder, sink)
-        fetch = member.source.fetch(span, sink)
-        if span in member.fetches:
-            member.fetches[span] = (fetch, sink)
-        fetch.addCallbacks(
-            lambda _: self._fetched(member, span, None, before), lambda f: self._fetched(member, span, f, before)
-        )
-        fetch.addErrback(self._broken)
+        fetch = member.fetches[span] = _Fetch(sink)
+        done = fetch.done = member.source.fetch(span, sink)
+        done.addCallbacks(lambda _: self._fetched(member, span, None), lambda f: self._fetched(member, span, f))
+        done.addErrback(self._broken)
+        if member.fetches.get(span) is not fetch:
+            # Given up from within: there was nothing yet to cancel.
+            done.cancel()
 
     def _shorten(self, span: Span, stop: int) -> None:
         for member in self._members.values():
             if span in member.fetches:
-                member.fetches[span][1].cut(stop)
+                member.fetches[span].sink.cut(stop)
                 member.source.shorten(span, stop)
                 return
 
@@ -267,15 +262,17 @@ class Conductor:
         self._last_byte = now
         self._report.rate.add(count, now)
 
-    def _fetched(self, member: _Member, span: Span, failure: Failure | None, before: int) -> None:
+    def _fetched(self, member: _Member, span: Span, failure: Failure | None) -> None:
         """A fetch is over: account for it, free what is left, and see what the source may do next."""
-        if span not in member.fetches:
+        fetch = member.fetches.get(span)
+        if fetch is None:
             return
-        member.fetches[span][1].close()
+        # This may bring a verdict, and that may give up the fetch.
+        fetch.sink.close()
         if span not in member.fetches:
             return
         missing = self._release(member, span)
-        if failure is None and missing and member.account.bytes == before:
+        if failure is None and missing and not fetch.bytes:
             failure = Failure(SourceError(f"{member.source.label}: delivered nothing of what was asked"))
         if failure is not None and not failure.check(CancelledError):
             self._failed(member, failure)
@@ -283,9 +280,10 @@ class Conductor:
 
     def _release(self, member: _Member, span: Span) -> bool:
         del member.fetches[span]
-        member.account.finish(self._clock.seconds())
+        now = self._clock.seconds()
+        member.account.finish(now)
         missing = self._scheduler.is_missing(span)
-        for other in self._scheduler.end(span):
+        for other in self._scheduler.end(span, now):
             for owner in list(self._members.values()):
                 if other in owner.fetches:
                     self._abandon(owner, other)
@@ -293,11 +291,12 @@ class Conductor:
 
     def _abandon(self, member: _Member, span: Span) -> None:
         """Cancel a fetch; whole blocks it brought count."""
-        fetch, sink = member.fetches[span]
-        sink.close()
+        fetch = member.fetches[span]
+        fetch.sink.close()
         if span in member.fetches:
             self._release(member, span)
-        fetch.cancel()
+        if fetch.done is not None:
+            fetch.done.cancel()
 
     def _failed(self, member: _Member, failure: Failure) -> None:
         error = failure.value
@@ -328,7 +327,7 @@ class Conductor:
             if verdict.good:
                 self._scheduler.piece_verified(verdict.piece)
             else:
-                self._scheduler.piece_failed(verdict.piece, verdict.suspects)
+                self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
             kinds = {label: account.kind for label, account in self._report.accounts.items()}
             for label, reason in self._reputation.judge(verdict, kinds):
                 self._drop(label, reason)

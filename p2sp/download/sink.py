@@ -26,8 +26,9 @@ HIGH_WATER = 4 * 1024 * 1024
 class SpanSink:
     """Collects what a source delivers into runs of whole blocks within a piece, and writes them.
 
-    `delivered(start, stop)` tells of whole blocks given to the store, `judged(verdicts)` of pieces it has judged, and
-    `failed` of a write that went wrong. What ends inside a block when the fetch ends is dropped.
+    `delivered(start, stop)` tells of whole blocks as soon as they are here (the store gets them for certain, if a
+    little later), `judged(verdicts)` of pieces the store has judged, and `failed` of a write that went wrong. What ends
+    inside a block when the fetch ends is dropped.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class SpanSink:
         self._limit = limit
         self._stop = span.stop
         self._at = span.start
+        self._told = span.start
         self._parts: list[bytes] = []
         self._held = 0
         self._waiting = 0
@@ -77,18 +79,26 @@ class SpanSink:
             self._hold_for(wait)
         if position != self._at + self._held:
             self.flush()
-            self._at = position
-        while data and position < self._stop:
+            self._at = self._told = position
+        while data and position < self._stop and not self._closed:
             room = min(self._layout.piece_end(self._layout.piece_at(position)), self._stop) - position
             part, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
             self._parts.append(part)
             self._held += len(part)
             position += len(part)
+            self._tell(position, piece_ends=position == self._layout.piece_end(self._layout.piece_at(position - 1)))
             if self._held >= PORTION or len(part) == room:
                 self._write()
             if len(part) == room and data:
                 position = self._layout.piece_start(self._layout.piece_at(position - 1) + 1)
-                self._at = position
+                self._at = self._told = position
+
+    def _tell(self, position: int, *, piece_ends: bool) -> None:
+        """Tell of the blocks that are whole now; held bytes end at `position`."""
+        whole = position if piece_ends else position - position % BLOCK
+        if whole > self._told:
+            start, self._told = self._told, whole
+            self._delivered(start, whole)
 
     def register_producer(self, producer: IPushProducer) -> None:
         self._producer = producer
@@ -139,7 +149,6 @@ class SpanSink:
         self._at += whole
         self._held -= whole
         self._waiting += whole
-        self._delivered(start, start + whole)
         if self._waiting >= HIGH_WATER and not self._paused:
             self._pause()
         written: Deferred[Any] = self._store.write(start, parts, self._source)

@@ -1,0 +1,117 @@
+"""Which bytes are free, which are owned by which running fetch, and which are delivered?"""
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from p2sp.resource.layout import Layout
+from p2sp.schedule.rate import RateEstimate
+from p2sp.schedule.spans import IntervalSet, Span
+
+
+@attrs.define(eq=False)
+class Running:
+    """A running fetch: what it still owes (`missing`), where it ends now (`stop`), and how it fares.
+
+    `frontier` is the position behind the last byte it delivered, `since` and `heard` when it began and when its last
+    byte came, `single` whether it fetches a piece that failed and is to come from one source.
+    """
+
+    span: Span
+    source: str
+    stop: int
+    since: float
+    heard: float
+    frontier: int
+    missing: IntervalSet
+    single: bool = False
+    rate: RateEstimate = attrs.field(factory=RateEstimate)
+
+    @property
+    def left(self) -> int:
+        """Bytes it still owes."""
+        return self.missing.total
+
+
+class Ledger:
+    """The books of an unfinished resource.
+
+    Every byte is free, or owed by one running fetch (by two in the end game), or delivered: given to the store, which
+    judges it. A piece the store finds bad is free again as a whole.
+    """
+
+    def __init__(self, layout: Layout, verified: Iterable[int] = ()) -> None:
+        self._layout = layout
+        self.free = IntervalSet()
+        self.running: dict[Span, Running] = {}
+        done = set(verified)
+        for piece in range(layout.piece_count):
+            if piece not in done:
+                self.free.add(layout.piece_start(piece), layout.piece_end(piece))
+
+    def begin(self, span: Span, source: str, now: float, *, single: bool = False) -> Running:
+        """A source begins to fetch a span; it owes all of it, and nothing of it is free."""
+        self.free.remove(span.start, span.stop)
+        missing = IntervalSet([(span.start, span.stop)])
+        fetch = Running(span, source, span.stop, now, now, span.start, missing, single)
+        fetch.rate.start(now)
+        self.running[span] = fetch
+        return fetch
+
+    def delivered(self, span: Span, start: int, stop: int, now: float) -> Running:
+        """Blocks of a running fetch were given to the store: nobody owes them any more."""
+        fetch = self.running[span]
+        fetch.frontier = max(fetch.frontier, stop)
+        fetch.heard = now
+        fetch.rate.add(stop - start, now)
+        self._settle(start, stop)
+        return fetch
+
+    def shorten(self, fetch: Running, stop: int) -> None:
+        """A running fetch shall end at `stop`; what it owed behind that is free."""
+        for low, high in fetch.missing.overlap(stop, fetch.stop):
+            fetch.missing.remove(low, high)
+            self.free.add(low, high)
+        fetch.stop = stop
+
+    def end(self, span: Span) -> tuple[Running, list[Span]]:
+        """A fetch is over; what it still owes, and nobody else does, becomes free.
+
+        Also tells which other fetches owe nothing any more: they are to be cancelled.
+        """
+        fetch = self.running.pop(span)
+        for start, stop in fetch.missing:
+            rest = IntervalSet([(start, stop)])
+            for other in self.running.values():
+                for low, high in other.missing.overlap(start, stop):
+                    rest.remove(low, high)
+            for low, high in rest:
+                self.free.add(low, high)
+        return fetch, [other.span for other in self.running.values() if not other.missing]
+
+    def failed(self, piece: int) -> None:
+        """All of a piece is to be had anew; nobody who fetches some of it now is counted on for it."""
+        start, stop = self._layout.piece_start(piece), self._layout.piece_end(piece)
+        self._settle(start, stop)
+        self.free.add(start, stop)
+
+    def verified(self, piece: int) -> None:
+        """A piece is good, and nothing of it is wanted any more."""
+        self._settle(self._layout.piece_start(piece), self._layout.piece_end(piece))
+
+    def owners(self, start: int, stop: int) -> Iterator[Running]:
+        """The fetches that owe a byte of this run."""
+        return (fetch for fetch in self.running.values() if fetch.missing.overlap(start, stop))
+
+    def is_shared(self, fetch: Running) -> bool:
+        """Whether somebody else owes some of what this fetch owes."""
+        return any(
+            other is not fetch and other.missing.overlap(start, stop)
+            for start, stop in fetch.missing
+            for other in self.running.values()
+        )
+
+    def _settle(self, start: int, stop: int) -> None:
+        self.free.remove(start, stop)
+        for fetch in self.running.values():
+            fetch.missing.remove(start, stop)
