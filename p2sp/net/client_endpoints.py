@@ -1,6 +1,6 @@
 """Through which connections does an HTTP client call, and how are they surely ended?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -40,6 +40,7 @@ class _Connection(ProtocolWrapper):
     factory: Any
     _received = 0
     _overrun = False
+    _lost = False
 
     def makeConnection(self, transport: Any) -> None:
         self.factory.owner.opened.add(self)
@@ -49,6 +50,10 @@ class _Connection(ProtocolWrapper):
         # A client writes when it asks: what comes from now on answers that.
         self._received = 0
         super().write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self._received = 0
+        super().writeSequence(data)
 
     def dataReceived(self, data: bytes) -> None:
         self._received += len(data)
@@ -60,9 +65,12 @@ class _Connection(ProtocolWrapper):
 
     def loseConnection(self) -> None:
         self.disconnecting = True
-        self.transport.abortConnection()
+        # A pool may let go of a connection that the server has ended long since.
+        if not self._lost:
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
         if self._overrun:
             url = f"the server at {self.getPeer().host}"
             reason = Failure(

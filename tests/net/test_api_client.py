@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from p2sp.net.api_client import ApiClient
 from p2sp.net.calls import Call
+from p2sp.net.client_endpoints import HEADERS
 from p2sp.net.errors import BadAnswer, NetError, Refused, Unreachable, UntrustedServer
 from p2sp.net.jsonapi import Api, ApiError, Reply
 from p2sp.net.listen import listen_tcp
@@ -21,6 +22,9 @@ from tests.net.kit import STRANGER, TRACKER, TRUST, LoopbackCase, RudeFactory, r
 class Word(msgspec.Struct):
     text: str
     count: int = 0
+
+
+LARGE = 60_000
 
 
 def ok(body: bytes, *headers: bytes) -> bytes:
@@ -45,6 +49,9 @@ class FriendlyTests(LoopbackCase):
         async def raw(call: Call) -> Reply:
             return Reply(b"\x00" * 1000, "application/octet-stream")
 
+        async def large(call: Call) -> Reply:
+            return Reply(bytes(LARGE), "application/octet-stream")
+
         async def refuse(call: Call) -> None:
             raise ApiError(409, "conflict", "it is there already")
 
@@ -54,8 +61,14 @@ class FriendlyTests(LoopbackCase):
         api.route("PUT", "/v1/raw", nothing, body=bytes)
         api.route("DELETE", "/v1/words/{word}", nothing)
         api.route("GET", "/v1/raw", raw)
+        api.route("GET", "/v1/large", large)
         api.route("GET", "/v1/refuse", refuse)
         return api
+
+    async def test_each_answer_on_a_kept_connection_is_counted_for_itself(self) -> None:
+        client = self.client(self.serve(self.api()), TRACKER, max_answer=1)
+        for _ in range(2 * HEADERS // LARGE):
+            self.assertEqual(len(await client.get_bytes("/v1/large", LARGE)), LARGE)
 
     async def test_get_and_post(self) -> None:
         client = self.client(self.serve(self.api()), TRACKER)
