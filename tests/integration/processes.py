@@ -95,6 +95,11 @@ class Process:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """What the process said so far, standard output and error together."""
         with self._news:
@@ -127,13 +132,17 @@ class Process:
         self._reader.join(timeout)
         return code
 
+    def request_stop(self) -> None:
+        """Ask it to stop (SIGTERM) without waiting; does nothing when it has ended."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
     def terminate(self, timeout: float = STOPPED_WITHIN) -> int:
         """Ask it to stop (SIGTERM) and wait; its exit code. AssertionError with the log when it has to be killed.
 
         twistd, once all is shut down in order, ends itself by the signal it got: that counts as 0 here.
         """
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self.request_stop()
         try:
             code = self.wait(timeout)
         except subprocess.TimeoutExpired:
