@@ -4,7 +4,7 @@ from typing import Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 from twisted.web.error import InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported
@@ -17,14 +17,21 @@ from p2sp.sources.interfaces import SourceError, SourceGone
 
 USER_AGENT: Final = b"p2sp/0.1"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_FATAL: Final = (InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported, ForbiddenTarget)
+_SMALL: Final = 64 * 1024
+_FATAL: Final = (InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported, ForbiddenTarget, ValueError)
 
 
 class _Discarded(Protocol):
     """The body of a redirect, read only so that its connection can be used again."""
 
+    def __init__(self) -> None:
+        self.over: Deferred[None] = Deferred()
+
     def dataReceived(self, data: bytes) -> None:
-        """Nobody wants it; the connection bounds how much may come."""
+        """Nobody wants it."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.over.callback(None)
 
 
 @implementer(IAgent)
@@ -41,6 +48,8 @@ class PlainAgent:
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> "Deferred[IResponse]":
+        if not uri.startswith((b"http:", b"https:")):
+            raise SourceGone(f"redirect to {uri.decode('ascii', 'replace')[:200]} refused")
         if self.secure and not uri.startswith(b"https:"):
             raise SourceGone(f"redirect from https to {uri.decode('ascii', 'replace')} refused")
         self.secure = uri.startswith(b"https:")
@@ -51,10 +60,13 @@ class PlainAgent:
         d: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)
         return d.addCallback(self._look)
 
-    def _look(self, response: IResponse) -> IResponse:
+    def _look(self, response: IResponse) -> "IResponse | Deferred[IResponse]":
         if response.code in _REDIRECTS:
-            response.deliverBody(_Discarded())
-            return response
+            if not isinstance(response.length, int) or response.length > _SMALL:
+                return response
+            body = _Discarded()
+            response.deliverBody(body)
+            return body.over.addCallback(lambda _: response)
         coding = b", ".join(response.headers.getRawHeaders(b"content-encoding", [])).strip().lower()
         if coding not in (b"", b"identity") and response.code in (200, 206):
             raise SourceGone(f"server encodes the body ({coding.decode('ascii', 'replace')}) though asked not to")

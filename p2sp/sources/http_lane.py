@@ -16,11 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IPolicyForHTTPS
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IPolicyForHTTPS
 from zope.interface import implementer
 
 from p2sp.net.addresses import Network
@@ -51,7 +52,7 @@ class _Body(Protocol):
         self.end = end
         """Behind the last byte, as far as the answer's head tells."""
         self.prompt = prompt
-        """Whether the end comes with the last byte, and not some time after it."""
+        """Whether the answer is over with that byte, so that its end is worth waiting for."""
         self.sink: ISpanSink | None = None
         self.skip_to = position
         self.stop = position
@@ -201,6 +202,10 @@ class Lane:
             self._asking = d
             timer = self._reactor.callLater(self._deadlines.connect + self._deadlines.first_byte, too_late)
             response = await d
+            # We are in the middle of the answer's first bytes: a turn later its connection is what it will be.
+            turn: Deferred[None] = deferLater(self._reactor, 0)
+            self._asking = turn
+            await turn
         except Exception as error:
             self.abort()
             if late:
@@ -226,7 +231,8 @@ class Lane:
         """
         assert self._response is not None
         response, self._response = self._response, None
-        self._body = _Body(self, position, end, prompt=end is not None and response.length == end - position)
+        fits = end is not None and response.length in (end - position, UNKNOWN_LENGTH)
+        self._body = _Body(self, position, end, prompt=fits)
         self._paused = False
         response.deliverBody(self._body)
         self.pauseProducing()
@@ -319,6 +325,8 @@ class Lane:
         """Cut the connection now."""
         self._quiet()
         self._response = None
+        # The pool would remember a connection that is gone for as long as one that is idle.
+        self._pool.closeCachedConnections()
         self._endpoints.abort_all()
 
     def close(self) -> None:
