@@ -27,7 +27,7 @@ from p2sp.resource.magnet import Magnet
 from p2sp.resource.verification import Content, Verified, described, undescribed
 from p2sp.schedule.scheduler import Mode
 from p2sp.sources.http_probe import Probe, probe, read_small
-from p2sp.sources.interfaces import SourceError
+from p2sp.sources.interfaces import SourceError, SourceRefused
 from p2sp.storage.disk import DiskStore, open_store
 from p2sp.storage.interfaces import Validators
 
@@ -35,6 +35,10 @@ FLOOR_RATE = 1_000_000.0
 """Bytes a second below which `--mode offload` lets resource servers help."""
 
 DESCRIPTION_DEADLINE = 60.0
+PROBES = 5
+"""How often a server that is busy is asked what a URL is."""
+
+FIRST_PROBE_WAIT = 1.0
 
 
 @attrs.frozen
@@ -163,17 +167,23 @@ class Getter:
             job.content = undescribed(found.url, found.name, found.length)
 
     async def _probe_first(self, urls: list[str], report: Report) -> Probe:
-        """The first URL that answers; the others join later."""
-        failure: SourceError | None = None
-        for url in urls:
-            if failure is not None:
-                report.tell(str(failure))
-            try:
-                return await probe(self._node.connect, url)
-            except SourceError as error:
-                failure = error
-        assert failure is not None
-        raise failure
+        """The first URL that answers; the others join later. Servers that are only busy are asked again."""
+        for attempt in range(PROBES):
+            failures: list[SourceError] = []
+            for url in urls:
+                if failures:
+                    report.tell(str(failures[-1]))
+                try:
+                    return await probe(self._node.connect, url)
+                except SourceError as error:
+                    failures.append(error)
+            busy = next((error for error in failures if isinstance(error, SourceRefused)), None)
+            if busy is None or attempt == PROBES - 1:
+                break
+            wait = FIRST_PROBE_WAIT * 2.0**attempt if busy.retry_after is None else busy.retry_after
+            report.tell(f"{busy}; asking again in {wait:g} s")
+            await deferLater(self._reactor, wait)
+        raise failures[-1]
 
     async def _ask_index(self, url: str, report: Report) -> Torrent | None:
         index = self._node.index
@@ -292,7 +302,16 @@ class Getter:
         ticker = Ticker(self._reactor, self._view, lambda: self._snapshot(job, report))
         ticker.start()
         try:
-            job.length = await fetch_unsized(job.found, job.path, self._node.pool, report)
+            job.length = await fetch_unsized(
+                job.found,
+                job.path,
+                self._node.pool,
+                report,
+                self._reactor,
+                overwrite=self._options.overwrite,
+                fresh=self._options.fresh,
+                limit=self._node.download_limit,
+            )
         finally:
             ticker.stop()
         job.content = undescribed(job.found.url, job.found.name, job.length)

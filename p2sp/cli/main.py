@@ -105,7 +105,7 @@ def get(
     """
     from p2sp.cli.get import GetOptions, Getter
     from p2sp.cli.progress import make_progress
-    from p2sp.cli.targets import parse_checksum, parse_target
+    from p2sp.cli.targets import check_url, parse_checksum, parse_target
     from p2sp.schedule.scheduler import Mode
 
     def prepare() -> tuple[list[Any], GetOptions]:
@@ -118,7 +118,7 @@ def get(
             raise UserError("several TARGETs take neither --mirror nor --checksum, and -o must be a folder", 28)
         return parsed, GetOptions(
             output=output,
-            mirrors=mirrors,
+            mirrors=tuple(map(check_url, mirrors)),
             checksum=parse_checksum(checksum) if checksum else None,
             site=_load_site(site),
             mode=Mode(mode),
@@ -147,8 +147,9 @@ def publish(
     A mirror is a URL of the file itself, or of the folder it lies in when it ends in '/'.
     """
     from p2sp.cli.publish import publish_all
+    from p2sp.cli.targets import check_url
 
-    loaded = _or_exit(lambda: _load_site(site))
+    loaded, mirrors = _or_exit(lambda: (_load_site(site), tuple(map(check_url, mirrors))))
     _run(lambda reactor: publish_all(reactor, files, mirrors, loaded, torrent), verbose)
 
 

@@ -13,7 +13,8 @@ from p2sp.download.report import ExitCode
 from p2sp.net.errors import NetError
 from p2sp.ops.config import ConfigError
 from p2sp.resource.errors import ResourceError
-from p2sp.sources.interfaces import SourceChanged, SourceError, SourceGone, SourceStalled
+from p2sp.sources.http_probe import NotFound
+from p2sp.sources.interfaces import SourceChanged, SourceError, SourceGone, SourceRefused, SourceStalled
 from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, StorageError
 
 
@@ -32,7 +33,9 @@ _CODES: list[tuple[type[Exception], int]] = [
     (Locked, ExitCode.LOCKED),
     (AlreadyExists, ExitCode.EXISTS),
     (SourceStalled, ExitCode.TIMEOUT),
+    (NotFound, ExitCode.NOT_FOUND),
     (SourceGone, ExitCode.HTTP),
+    (SourceRefused, ExitCode.HTTP),
     (ResourceError, ExitCode.BAD_INPUT),
     (StorageError, ExitCode.ERROR),
     (SourceError, ExitCode.ERROR),
@@ -46,8 +49,6 @@ def describe(error: BaseException) -> tuple[str, int] | None:
     """Sentence and exit code for an error that users meet; None for one that only we can put right."""
     if isinstance(error, UserError | DownloadError):
         return str(error), error.code
-    if isinstance(error, SourceGone) and "not found" in str(error):
-        return str(error), ExitCode.NOT_FOUND
     return next(((str(error), code) for kind, code in _CODES if isinstance(error, kind)), None)
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import attrs
+from twisted.python.url import URL
 
 from p2sp.cli.outcome import UserError
 from p2sp.download.report import ExitCode
@@ -24,8 +25,8 @@ Target = UrlTarget | Magnet | Torrent
 
 def parse_target(text: str) -> Target:
     """Read a TARGET. Raises UserError naming it and what is accepted."""
-    if re.match(r"https?://[^/?#\s]", text, re.IGNORECASE):
-        return UrlTarget(text)
+    if re.match(r"https?:", text, re.IGNORECASE):
+        return UrlTarget(check_url(text))
     try:
         if text.lower().startswith("magnet:"):
             return parse_magnet(text)
@@ -43,6 +44,27 @@ def parse_target(text: str) -> Target:
     raise UserError(
         f"{text[:200]}: not a URL, a magnet link, a .torrent file or a resource id (64 hex digits)", ExitCode.BAD_INPUT
     )
+
+
+def check_url(text: str) -> str:
+    """A URL that can be fetched, as it is. Raises UserError saying what is wrong with it."""
+    try:
+        url = URL.from_text(text).to_uri()
+        fault = ""
+    except ValueError as error:
+        fault = str(error)
+    else:
+        if url.scheme not in ("http", "https"):
+            fault = "only http and https URLs are fetched"
+        elif not url.host or re.search(r"\s", text):
+            fault = "not a URL: " + ("it names no host" if not url.host else "there is a space in it")
+        elif url.userinfo:
+            fault = "URLs with a user name are not supported"
+        elif not 0 < (url.port or 0) < 65536:
+            fault = f"there is no port {url.port}"
+    if fault:
+        raise UserError(f"{text[:200]}: {fault}", ExitCode.BAD_INPUT)
+    return text
 
 
 def _torrent_file(path: Path) -> Torrent:

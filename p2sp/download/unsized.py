@@ -1,109 +1,185 @@
 """How is a file fetched whose length its server does not tell?"""
 
-import os
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from p2sp.download.report import Report
+from p2sp.net.throttle import TokenBucket
+from p2sp.resource.layout import Segment
+from p2sp.resource.verification import undescribed
 from p2sp.schedule.spans import Kind
 from p2sp.sources.http_probe import Probe
-from p2sp.sources.interfaces import ISpanSink
-from p2sp.storage.interfaces import AlreadyExists, StorageError
+from p2sp.sources.interfaces import ISpanSink, SourceError
+from p2sp.storage.interfaces import Changed, StorageError
+from p2sp.storage.places import Place, journal_path, part_path, take
 from p2sp.storage.pool import Pool
 
 HIGH_WATER = 8 * 1024 * 1024
+"""Bytes that may wait for the disk before the server is paused."""
 
 
 @implementer(ISpanSink)
 class _Appender:
-    """Writes a body to the end of a file, in the disk pool, in the order it comes."""
+    """Writes a body to the end of a file, in the disk pool, in the order it comes, and no faster than allowed."""
 
-    def __init__(self, pool: Pool, descriptor: int, report: Report, label: str) -> None:
+    def __init__(
+        self, clock: IReactorTime, pool: Pool, place: Place, report: Report, label: str, limit: TokenBucket | None
+    ) -> None:
+        self._clock = clock
         self._pool = pool
-        self._descriptor = descriptor
-        self._account = report.account(label, Kind.SERVER)
+        self._place = place
         self._report = report
+        self._limit = limit
         self._producer: IPushProducer | None = None
+        self._resume: IDelayedCall | None = None
         self._paused = False
         self._waiting: list[bytes] = []
         self._size = 0
+        self._at = 0
         self._writing = False
-        self.error: Exception | None = None
-        self.idle: Deferred[None] | None = None
+        self._idle: Deferred[None] | None = None
+        self.account = report.account(label, Kind.SERVER)
+        self.error: StorageError | None = None
 
     def received(self, position: int, data: bytes) -> None:
-        self._account.bytes += len(data)
+        """Take the next bytes."""
+        if self.error is not None:
+            return
+        now = self._clock.seconds()
+        self.account.bytes += len(data)
+        self._report.rate.add(len(data), now)
         self._waiting.append(data)
         self._size += len(data)
-        if self._size > HIGH_WATER and self._producer is not None and not self._paused:
-            self._paused = True
-            self._producer.pauseProducing()
+        wait = self._limit.take(len(data), now) if self._limit is not None else 0.0
+        if wait > 0:
+            if self._resume is not None:
+                self._resume.reset(wait)
+            else:
+                self._resume = self._clock.callLater(wait, self._waited)
+        self._flow()
         self._write()
+
+    def _waited(self) -> None:
+        self._resume = None
+        self._flow()
+
+    def _flow(self) -> None:
+        """Pause the server or let it go on, as disk and limit have it."""
+        if self._producer is None:
+            return
+        if self._resume is not None or self._size > HIGH_WATER:
+            if not self._paused:
+                self._paused = True
+                self._producer.pauseProducing()
+        elif self._paused:
+            self._paused = False
+            self._producer.resumeProducing()
 
     def _write(self) -> None:
         if self._writing or not self._waiting:
             return
-        parts, self._waiting = self._waiting, []
+        data, self._waiting = b"".join(self._waiting), []
         self._writing = True
-        self._pool.run(_write_all, self._descriptor, b"".join(parts)).addBoth(self._written)
+        where = Segment(0, self._at, len(data), self._at)
+        self._at += len(data)
+        writing = self._pool.run(self._place.files.write, where, memoryview(data), weight=len(data))
+        writing.addCallbacks(lambda _: self._written(len(data)), self._failed)
 
-    def _written(self, result: object) -> None:
+    def _written(self, count: int) -> None:
         self._writing = False
-        self._size = sum(map(len, self._waiting))
-        error = getattr(result, "value", None)
-        if isinstance(error, Exception):
-            self.error = error
-        if self._paused and self._producer is not None:
-            self._paused = False
-            self._producer.resumeProducing()
-        if self._waiting and self.error is None:
-            self._write()
-        elif self.idle is not None:
-            idle, self.idle = self.idle, None
+        self._size -= count
+        self._flow()
+        self._write()
+        self._tell()
+
+    def _failed(self, failure: Failure) -> None:
+        self._writing = False
+        error = failure.value
+        self.error = error if isinstance(error, StorageError) else StorageError(f"cannot write: {error}")
+        self._waiting.clear()
+        if self._producer is not None:
+            self._producer.stopProducing()
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._writing and self._idle is not None:
+            idle, self._idle = self._idle, None
             idle.callback(None)
 
     async def drain(self) -> None:
-        """Wait until all is written. Raises StorageError."""
+        """Wait until all is written, or was tried. Raises StorageError."""
         if self._writing:
-            self.idle = Deferred()
-            await self.idle
+            self._idle = Deferred()
+            await self._idle
         if self.error is not None:
-            raise StorageError(f"cannot write: {self.error}") from self.error
+            raise self.error
+
+    def stop(self) -> None:
+        """Nothing more will come."""
+        self._producer = None
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
 
     def register_producer(self, producer: IPushProducer) -> None:
+        """See ISpanSink."""
         self._producer = producer
 
     def unregister_producer(self) -> None:
+        """See ISpanSink."""
         self._producer = None
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-async def fetch_unsized(found: Probe, path: Path, pool: Pool, report: Report) -> int:
+async def fetch_unsized(
+    found: Probe,
+    path: Path,
+    pool: Pool,
+    report: Report,
+    clock: IReactorTime,
+    *,
+    overwrite: bool = False,
+    fresh: bool = False,
+    limit: TokenBucket | None = None,
+) -> int:
     """Write the body of an answer without length to `path`, by way of `path.part`; its bytes.
 
-    Nothing of it can be resumed or shared out among sources. Raises SourceError and StorageError.
+    Nothing of it can be resumed or shared out among sources, so nothing of it stays when it fails. Raises SourceError
+    and StorageError, among them AlreadyExists, Changed, Locked and NoSpace.
     """
-    if path.exists():
-        raise AlreadyExists(f"{path} exists already")
-    part = path.with_name(path.name + ".part")
+    if not fresh and await pool.run(journal_path(path).exists):
+        raise Changed(
+            f"{found.url} no longer tells its length, so the download in {part_path(path)} cannot go on; "
+            "--fresh throws it away and starts anew"
+        )
+    content = undescribed(found.url, found.name, 0)
+    place = await pool.run(lambda: take(path, content, overwrite=overwrite, fresh=fresh))
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise StorageError(f"{part}: {error.strerror}") from error
+        length = await _append(found, _Appender(clock, pool, place, report, found.url, limit), clock)
+        await pool.run(place.publish)
+    except BaseException:
+        await pool.run(place.remove)
+        raise
+    finally:
+        await pool.run(place.close)
+    return length
+
+
+async def _append(found: Probe, sink: _Appender, clock: IReactorTime) -> int:
+    sink.account.begin(clock.seconds())
     try:
-        sink = _Appender(pool, descriptor, report, found.url)
         length = await found.lane.serve_all(sink)
         await sink.drain()
-        await pool.run(os.fsync, descriptor)
+    except SourceError as error:
+        sink.account.failures += 1
+        sink.account.last_failure = str(error)
+        # A disk that refuses cuts the connection: it is to blame, not the server.
+        await sink.drain()
+        raise
     finally:
-        os.close(descriptor)
-    part.rename(path)
+        sink.stop()
+        sink.account.finish(clock.seconds())
     return length
