@@ -90,10 +90,8 @@ class Ledger:
         return fetch, [other.span for other in self.running.values() if not other.missing]
 
     def failed(self, piece: int) -> None:
-        """All of a piece is to be had anew; nobody who fetches some of it now is counted on for it."""
-        start, stop = self._layout.piece_start(piece), self._layout.piece_end(piece)
-        self._settle(start, stop)
-        self.free.add(start, stop)
+        """All of a piece, which was delivered whole, is to be had anew."""
+        self.free.add(self._layout.piece_start(piece), self._layout.piece_end(piece))
 
     def verified(self, piece: int) -> None:
         """A piece is good, and nothing of it is wanted any more."""

@@ -146,7 +146,8 @@ def best_copy(
             # The owner works from the front: what the budget does not cover is left to it.
             start = max(start, aligned(stop - budget))
             needed = (stop - start) / helper.rate if helper.rate > 0 else GRACE
-            if start < stop and needed * COPY_WORTH < eta and all(map(helper.allowed, layout.pieces_in(start, stop))):
+            worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= MIN_SAVED
+            if worth and all(map(helper.allowed, layout.pieces_in(start, stop))):
                 best = eta, start, stop
                 break
     return best[1:] if best is not None else None

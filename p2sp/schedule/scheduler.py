@@ -192,10 +192,8 @@ class Scheduler:
         source = self._sources[key]
         allowed = self._allowed(source, now)
         retry = self._retry(key, source, now)
-        run = retry or self._free_run(source, allowed, now)
-        assignment = (
-            Assignment(Span(*run)) if run is not None else self._rescue(Helper(key, source.expects(now), allowed), now)
-        )
+        run = retry or self._free_run(source, lambda piece: piece not in self._retries and allowed(piece), now)
+        assignment = Assignment(Span(*run)) if run is not None else self._rescue(key, source, allowed, now)
         if assignment is None:
             return None
         if not source.running:
@@ -214,9 +212,13 @@ class Scheduler:
         return None
 
     def _may_retry(self, key: str, piece: int, retry: _Retry, now: float) -> bool:
-        if key not in retry.suspects or now - retry.since >= INNOCENT_FIRST:
+        if not self._suspected(key, piece) or now - retry.since >= INNOCENT_FIRST:
             return True
         return not any(s.has(piece) for k, s in self._sources.items() if k not in retry.suspects)
+
+    def _suspected(self, key: str, piece: int) -> bool:
+        retry = self._retries.get(piece)
+        return retry is not None and key in retry.suspects
 
     def _free_run(self, source: _Source, allowed: Callable[[int], bool], now: float) -> tuple[int, int] | None:
         if not self.free:
@@ -253,10 +255,10 @@ class Scheduler:
             return gap(allowed)
         return gap(lambda piece: allowed(piece) and not self._copies(piece)) or gap(allowed)
 
-    def _rescue(self, helper: Helper, now: float) -> Assignment | None:
-        source = self._sources[helper.key]
+    def _rescue(self, key: str, source: _Source, allowed: Callable[[int], bool], now: float) -> Assignment | None:
         if source.silent(now):
             return None
+        helper = Helper(key, source.expects(now), lambda piece: not self._suspected(key, piece) and allowed(piece))
 
         def pace(fetch: Running) -> Pace:
             return self._pace(fetch, source, now)
@@ -276,14 +278,11 @@ class Scheduler:
     # -- what choices go by ----------------------------------------------------------------------------------
 
     def _allowed(self, source: _Source, now: float) -> Callable[[int], bool]:
-        """Pieces this source may be given:
-
-        those it has, less those kept for one source, less those others shall bring.
-        """
+        """Pieces this source may be given: those it has, less those others shall bring."""
         wire_only = source.kind is Kind.SERVER and self._offloads(now) and self._wire_rate(now) > 0
 
         def allowed(piece: int) -> bool:
-            return piece not in self._retries and source.has(piece) and not (wire_only and self._copies(piece))
+            return source.has(piece) and not (wire_only and self._copies(piece))
 
         return allowed
 
