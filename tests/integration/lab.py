@@ -291,10 +291,17 @@ class Lab:
             context.load_cert_chain(self.folder / PKI / f"{key}.pem")
         return context
 
-    def call(
-        self, name: str, path: str, body: Any = None, *, key: str | None = None, address: str | None = None
-    ) -> bytes:
-        """Call a service; the body of its answer, which must be a good one."""
+    def ask(
+        self,
+        name: str,
+        path: str,
+        body: Any = None,
+        *,
+        method: str = "",
+        key: str | None = None,
+        address: str | None = None,
+    ) -> tuple[int, bytes]:
+        """Call a service, from an address; status and body of its answer."""
         parts = urlsplit(self.url(name))
         connection = http.client.HTTPSConnection(
             parts.hostname or "",
@@ -305,15 +312,22 @@ class Lab:
         )
         try:
             data = None if body is None else json.dumps(body)
-            connection.request(
-                "GET" if data is None else "POST", path, data, {"Content-Type": "application/json"} if data else {}
-            )
+            headers = {"Content-Type": "application/json"} if data else {}
+            connection.request(method or ("GET" if data is None else "POST"), path, data, headers)
             answer = connection.getresponse()
-            text = answer.read()
-            assert 200 <= answer.status < 300, f"{path}: {answer.status} {text[:500]!r}"
-            return text
+            return answer.status, answer.read()
         finally:
             connection.close()
+
+    def status(self, name: str, path: str) -> int:
+        """The status a service answers with, whatever the body would be."""
+        return self.ask(name, path, method="HEAD")[0]
+
+    def call(self, name: str, path: str, body: Any = None, **options: Any) -> bytes:
+        """Call a service; the body of its answer, which must be a good one."""
+        status, text = self.ask(name, path, body, **options)
+        assert 200 <= status < 300, f"{path}: {status} {text[:500]!r}"
+        return text
 
     def placements(self) -> list[dict[str, Any]]:
         """What the manager has placed."""

@@ -67,6 +67,7 @@ class Process:
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
+        self._asked = False
         self._process = subprocess.Popen(
             self.command,
             cwd=cwd,
@@ -133,8 +134,12 @@ class Process:
         return code
 
     def request_stop(self) -> None:
-        """Ask it to stop (SIGTERM) without waiting; does nothing when it has ended."""
-        if self._process.poll() is None:
+        """Ask it to stop (SIGTERM), once, without waiting; does nothing when it has ended.
+
+        A second signal would come while Twisted stops already, which it logs as an error of its own.
+        """
+        if self._process.poll() is None and not self._asked:
+            self._asked = True
             self._process.send_signal(signal.SIGTERM)
 
     def terminate(self, timeout: float = STOPPED_WITHIN) -> int:
@@ -158,8 +163,7 @@ class Process:
 
     def stop(self) -> None:
         """Make sure it has ended: SIGTERM, then SIGKILL. Does nothing when it has."""
-        if self._process.poll() is None:
-            self._process.terminate()
+        self.request_stop()
         try:
             self.wait()
         except subprocess.TimeoutExpired:
