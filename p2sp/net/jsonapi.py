@@ -135,7 +135,8 @@ class Api(Resource):
         too_large = ApiError(413, "too-large", "the request's body is larger than this route takes")
         route, _, methods = self._routes.find(method.decode("latin-1"), path)
         if route is None:
-            return 0 if methods else self.max_body, too_large
+            # A path that knows other methods answers 405, and has no use for a body before that.
+            return min(self.max_body, UNWANTED_BODY) if methods else self.max_body, too_large
         try:
             _authorize(self._identify(request), route)
         except ApiError as error:

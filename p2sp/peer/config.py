@@ -1,10 +1,12 @@
 """What may an operator set for a peer daemon?"""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, field
 
+from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker
 from p2sp.ops.config import Base, parse_duration, parse_rate
@@ -47,6 +49,10 @@ def check_config(config: PeerConfig, path: Path) -> None:
     """Look at what types cannot see; raises ConfigError naming the setting that is wrong."""
     check = Checker(path)
     check.read("listen", lambda: parse_listen(config.listen))
+    for url in config.trackers:
+        check.read("trackers", partial(https_url, url))
+    if config.index is not None:
+        check.read("index", partial(https_url, config.index))
     check.read("wire", lambda: parse_listen(config.wire))
     check.read("max_upload", lambda: config.upload_rate)
     check.read("max_download", lambda: config.download_rate)

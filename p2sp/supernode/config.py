@@ -1,12 +1,13 @@
 """What may an operator set for a super node?"""
 
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, field
 
-from p2sp.net.addresses import Network, parse_base_url
+from p2sp.net.addresses import Network, https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker
 from p2sp.ops.config import Base, parse_duration, parse_rate, parse_size
@@ -61,9 +62,9 @@ def check_config(config: SuperNodeConfig, path: Path) -> None:
     check.read("listen", lambda: parse_listen(config.listen))
     check.read("wire", lambda: parse_listen(config.wire))
     for key in ("public_url", "manager", "index"):
-        check.read(key, lambda key=key: parse_base_url(getattr(config, key)))  # type: ignore[misc]
+        check.read(key, partial(https_url, getattr(config, key)))
     for url in config.trackers:
-        check.read("trackers", lambda url=url: parse_base_url(url))  # type: ignore[misc]
+        check.read("trackers", partial(https_url, url))
     check.need(bool(config.trackers), "trackers", "must name at least one tracker to announce to")
     check.need(check.read("capacity", lambda: config.capacity_bytes) > 0, "capacity", "must be more than 0")
     check.read("max_upload", lambda: config.upload_rate)

@@ -16,6 +16,7 @@ from p2sp.storage.disk import DiskStore, open_complete, open_store
 
 TORRENT = "descriptor.torrent"
 DATA = "data"
+DIGEST = "sha256"
 
 
 @attrs.define(eq=False)
@@ -58,6 +59,8 @@ class Shelf:
             store = await open_store(path, content, node.pool, node.reactor)
         transfer = Transfer(node, content=content, store=store)
         shelf = cls(node, folder, torrent, content, store, transfer, last_used=node.reactor.seconds())
+        if store.finished and (folder / DIGEST).exists():
+            shelf.sha256 = (folder / DIGEST).read_bytes()[:32]
         transfer.start()
         return shelf
 
@@ -97,6 +100,7 @@ class Shelf:
         self.failures = 0
         if self.content.single:
             self.sha256 = await self.store.digest("sha256")
+            (self.folder / DIGEST).write_bytes(self.sha256)
         self._log.info("holding {name}, {size} bytes", name=self.content.name, size=self.size)
 
     def _failed(self, failure: Failure) -> None:

@@ -12,12 +12,11 @@ from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
 from p2sp.ops.config import Base, parse_duration
-from p2sp.tracker.schema import Registration, Scope
+from p2sp.tracker.schema import LONGEST_INTERVAL, Registration, Scope
 from p2sp.tracker.selection import REMOTE_LEAST, REMOTE_MOST, make_policy
 from p2sp.tracker.swarm import Limits
 
 Duration = str | int | float
-LONGEST_INTERVAL = 86400.0
 
 
 class LimitsConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from p2sp.net.trust import Caller
 from p2sp.tracker.accounting import Accounting, sample_of
 from p2sp.tracker.interfaces import ISwarmStore
 from p2sp.tracker.registry import LocalTrackers
-from p2sp.tracker.schema import AnnounceAnswer, AnnounceRequest, Event, Node, Scope, TrackerRef
+from p2sp.tracker.schema import LONGEST_INTERVAL, AnnounceAnswer, AnnounceRequest, Event, Node, Scope, TrackerRef
 from p2sp.tracker.selection import Policy, Viewpoint
 from p2sp.tracker.swarm import Admission, Candidates, Entry
 
@@ -77,7 +77,7 @@ class Tracker:
         viewpoint = Viewpoint(caller.node_id, address, isp, entry.seed)
         chosen = self.policy(viewpoint, candidates, request.wanted, self.rng)
         return AnnounceAnswer(
-            interval=self.interval * self.rng.uniform(1.0 - JITTER, 1.0 + JITTER),
+            interval=min(self.interval * self.rng.uniform(1.0 - JITTER, 1.0 + JITTER), LONGEST_INTERVAL),
             epoch=self.epoch,
             address=address,
             isp=isp,

@@ -14,6 +14,10 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Text = Annotated[str, Meta(max_length=512)]
 
 
+LONGEST_INTERVAL = 86_400.0
+"""Seconds that no answer asks a node to wait for longer."""
+
+
 class Event(StrEnum):
     """Why a node announces (BEP 3)."""
 
@@ -87,7 +91,7 @@ class AnnounceAnswer(Struct, frozen=True):
     unknown ISP, never local to anything). `seeds` and `leeches` count the swarm as far as this tracker knows it.
     """
 
-    interval: Annotated[float, Meta(gt=0, le=86400)]
+    interval: Annotated[float, Meta(gt=0, le=LONGEST_INTERVAL)]
     epoch: Text
     address: Text
     isp: Text | None = None
@@ -107,4 +111,4 @@ class Registration(Struct, frozen=True, forbid_unknown_fields=True):
 class RegistrationAnswer(Struct, frozen=True):
     """When to register again."""
 
-    interval: Annotated[float, Meta(gt=0, le=86400)]
+    interval: Annotated[float, Meta(gt=0, le=LONGEST_INTERVAL)]
