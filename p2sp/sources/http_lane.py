@@ -6,6 +6,7 @@ only say goodbye politely and then waits for a server that goes on sending), and
 """
 
 import sys
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -58,7 +59,7 @@ class _Body(Protocol):
         self.stop = position
         self.done: Deferred[int] | None = None
         self.open_ended = False
-        self.early: list[bytes] = []
+        self.early: deque[bytes] = deque()
         self.ended: Failure | None = None
 
     def dataReceived(self, data: bytes) -> None:
@@ -70,11 +71,9 @@ class _Body(Protocol):
             skipped = min(len(data), self.skip_to - self.position)
             self.position += skipped
             data = data[skipped:]
-            if not data:
-                return
         room = self.stop - self.position
         if len(data) > room:
-            self.early.append(data[room:])
+            self.early.appendleft(data[room:])
             data = data[:room]
         if data:
             at = self.position
@@ -90,19 +89,17 @@ class _Body(Protocol):
     @property
     def through(self) -> bool:
         """Whether nothing more comes of it."""
-        return self.ended is not None or (self.end is not None and self.position >= self.end)
+        over = self.ended is not None and not self.early
+        return over or (self.end is not None and self.position >= self.end)
 
     def serve(self, skip_to: int, stop: int, sink: ISpanSink) -> "Deferred[int]":
         """Give the sink the bytes from `skip_to` to `stop`, or to the end; fires with the position reached."""
         self.skip_to, self.stop, self.sink = skip_to, stop if self.end is None else min(stop, self.end), sink
         done: Deferred[int] = Deferred(self._cancelled)
         self.done = done
-        early, self.early = self.early, []
-        for data in early:
-            if self.sink is None:
-                self.early.append(data)
-            else:
-                self.dataReceived(data)
+        # One after another: while some are left, a body that has ended is not over.
+        while self.early and self.sink is not None:
+            self.dataReceived(self.early.popleft())
         if self.done is not None:
             self._settle()
         return done

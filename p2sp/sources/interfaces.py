@@ -67,6 +67,7 @@ class ISource(Interface):
     kind: Kind = Attribute("Which of the three kinds.")
     label: str = Attribute("Stable name for logs, summaries and blame: a URL, or kind and address.")
     closed: bool = Attribute("Whether it is gone for good.")
+    in_row: bool = Attribute("Whether it can deliver only from the first byte on, so that jumping costs all between.")
     slots: int = Attribute("Spans it takes at the same time at the most; 0 while it can serve nothing (choked).")
 
     def has(piece: int) -> bool:

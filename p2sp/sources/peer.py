@@ -76,6 +76,7 @@ class PeerSource:
         self.kind: Kind = link.kind
         self.label = link.label
         self.closed = link.closing
+        self.in_row = False
         self._clock = link.clock
         self._pipeline = Pipeline(self._clock.seconds())
         self._fetches: list[_Fetch] = []

@@ -58,6 +58,13 @@ def ignored(origin: Origin, talk: Talk, hit: Hit) -> None:
     whole(origin, talk, hit)
 
 
+@scenario("burst")
+def burst(origin: Origin, talk: Talk, hit: Hit) -> None:
+    """Head and body in one piece, as servers send small files."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(origin.data)}\r\n\r\n"
+    talk.send(hit, head.encode() + origin.data)
+
+
 @scenario("liar")
 def liar(origin: Origin, talk: Talk, hit: Hit) -> None:
     whole(origin, talk, hit, "Accept-Ranges: bytes")

@@ -231,6 +231,18 @@ class TlsTests(HttpCase):
         for start, stop in ((0, 300_000), (300_000, 400_000), (500_000, END)):
             await self.fetch(source, start, stop)
 
+    async def test_a_body_that_is_there_at_once(self) -> None:
+        """TLS hands over all that it has read, paused or not."""
+        for length in (1, 16_384, 20_000, 40_000):
+            self.origin.data = DATA[:length]
+            found = await self._secure("burst")
+            await self.turns(10)
+            source = HttpSource(self.connect(), found.url, undescribed("x", "x", length), found=found)
+            for start in range(0, length, 7000):
+                await self.fetch(source, start, min(start + 7000, length))
+            source.close()
+            self.assertEqual(self.origin.hits[-1].range, "bytes=0-")
+
     async def test_cancel_does_not_wait_for_a_goodbye(self) -> None:
         found = await self._secure("endless")
         sink = Sink(pause_at=1)
