@@ -73,6 +73,7 @@ class Conductor:
         mode: Mode = Mode.FAST,
         in_order: bool = False,
         floor_rate: float = 0.0,
+        scatter: bool = False,
         limit: TokenBucket | None = None,
         expecting: Callable[[], bool] = lambda: False,
         banned: Callable[[str, str], None] = lambda label, reason: None,
@@ -94,6 +95,7 @@ class Conductor:
             mode=mode,
             in_order=in_order,
             floor_rate=floor_rate,
+            scatter=scatter,
         )
         self._reputation = Reputation()
         self._members: dict[str, _Member] = {}
@@ -117,7 +119,7 @@ class Conductor:
             return False
         account = self._report.account(label, source.kind, local=local)
         self._members[label] = _Member(source, account, source.watch(lambda: self._changed(label)))
-        self._scheduler.add_source(label, source.kind, source.has)
+        self._scheduler.add_source(label, source.kind, source.has, lambda: source.in_row)
         self.pump()
         return True
 

@@ -121,6 +121,7 @@ class Transfer:
             mode=self._mode,
             in_order=self._in_order,
             floor_rate=self._floor_rate,
+            scatter=bool(self.resource_id and self._trackers),
             limit=self.node.download_limit,
             expecting=self._expecting,
             banned=self._banned,

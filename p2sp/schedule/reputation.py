@@ -34,6 +34,7 @@ class Reputation:
     def __init__(self) -> None:
         self._faults: dict[str, int] = {}
         self._failures: dict[int, int] = {}
+        self._charged: dict[int, set[str]] = {}
         self._banned: set[str] = set()
 
     def is_banned(self, label: str) -> bool:
@@ -48,9 +49,14 @@ class Reputation:
         """Take a verdict into account; yields the sources to ban now, each with the reason in words."""
         if not verdict.good:
             self._failures[verdict.piece] = self._failures.get(verdict.piece, 0) + 1
-        if not verdict.good and len(verdict.suspects) > 1:
-            return
-        for label in sorted(verdict.suspects):
+            if len(verdict.suspects) > 1:
+                return
+            guilty = verdict.suspects
+            self._charged.setdefault(verdict.piece, set()).update(guilty)
+        else:
+            # What was charged when the piece failed is not a second fault when the good bytes prove it.
+            guilty = verdict.suspects - self._charged.pop(verdict.piece, set())
+        for label in sorted(guilty):
             self._faults[label] = self._faults.get(label, 0) + 1
             chances = SERVER_CHANCES if kinds.get(label) is Kind.SERVER else 1
             if self._faults[label] >= chances and label not in self._banned:

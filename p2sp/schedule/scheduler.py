@@ -57,6 +57,7 @@ class _Source:
 
     kind: Kind
     has: Holdings
+    in_row: Callable[[], bool]
     rate: RateEstimate = attrs.field(factory=RateEstimate)
     heard: float = 0.0
     last_stop: int = -1
@@ -110,7 +111,8 @@ class Scheduler:
     """Divides a resource among its sources. Knows no clock and no network: `now` is seconds on any steady clock.
 
     `verified` are the pieces that need not be fetched. `floor_rate` (bytes a second) is what wire sources must bring
-    together in mode OFFLOAD, or servers help.
+    together in mode OFFLOAD, or servers help. `scatter` says that others fetch the same resource at the same time:
+    servers are then asked for what is rarest, beginning anywhere, so that every one of us brings other pieces.
     """
 
     def __init__(
@@ -122,12 +124,14 @@ class Scheduler:
         mode: Mode = Mode.FAST,
         in_order: bool = False,
         floor_rate: float = 0.0,
+        scatter: bool = False,
     ) -> None:
         self._layout = layout
         self._rng = rng
         self._mode = mode
         self._in_order = in_order
         self._floor_rate = floor_rate
+        self._scatter = scatter
         self._sources: dict[str, _Source] = {}
         self._ledger = Ledger(layout, verified)
         self._retries: dict[int, _Retry] = {}
@@ -140,9 +144,9 @@ class Scheduler:
 
     # -- sources ---------------------------------------------------------------------------------------------
 
-    def add_source(self, key: str, kind: Kind, has: Holdings) -> None:
-        """A source appears. `has` is asked anew at each choice."""
-        self._sources[key] = _Source(kind, has)
+    def add_source(self, key: str, kind: Kind, has: Holdings, in_row: Callable[[], bool] = lambda: False) -> None:
+        """A source appears. `has` and `in_row` (see `ISource`) are asked anew at each choice."""
+        self._sources[key] = _Source(kind, has, in_row)
 
     def remove_source(self, key: str) -> None:
         """A source is gone; end its fetches with `end` first."""
@@ -224,36 +228,34 @@ class Scheduler:
         if not self.free:
             return None
         rate = source.expects(now)
-        if source.kind is Kind.SERVER:
-            return self._gap(source, allowed, rate)
+        if source.kind is not Kind.SERVER:
+            return self._rare(allowed, rate, WIRE_MAX)
+        if not self._in_order and any(other.kind is not Kind.SERVER for other in self._sources.values()):
+            # Others fetch this too: what none of them has comes first, each begins elsewhere, and soon passes it on.
+            run = self._rare(lambda piece: allowed(piece) and not self._copies(piece), rate, SERVER_MAX)
+            if run is not None:
+                return run
+        size = min(max(rate * SERVER_SECONDS, self._layout.piece_length), SERVER_MAX) if rate else FIRST
+        return largest_gap(
+            self.free,
+            self._layout,
+            int(size),
+            allowed=allowed,
+            in_order=self._in_order,
+            resume_at=source.last_stop,
+            busy_ends={fetch.stop for fetch in self._ledger.running.values()},
+        )
+
+    def _rare(self, allowed: Callable[[int], bool], rate: float, most: int) -> tuple[int, int] | None:
         return rarest_run(
             self.free,
             self._layout,
-            int(min(max(rate * WIRE_SECONDS, self._layout.piece_length), WIRE_MAX)),
+            int(min(max(rate * WIRE_SECONDS, self._layout.piece_length), most)),
             allowed=allowed,
             in_order=self._in_order,
             copies=self._copies,
             rng=self._rng,
         )
-
-    def _gap(self, source: _Source, allowed: Callable[[int], bool], rate: float) -> tuple[int, int] | None:
-        """A run for a server: of what no peer and no super node has, as long as there is some, else of anything."""
-
-        def gap(among: Callable[[int], bool]) -> tuple[int, int] | None:
-            return largest_gap(
-                self.free,
-                self._layout,
-                size,
-                allowed=among,
-                in_order=self._in_order,
-                resume_at=source.last_stop,
-                busy_ends={fetch.stop for fetch in self._ledger.running.values()},
-            )
-
-        size = int(min(max(rate * SERVER_SECONDS, self._layout.piece_length), SERVER_MAX)) if rate else FIRST
-        if self._in_order or all(other.kind is Kind.SERVER for other in self._sources.values()):
-            return gap(allowed)
-        return gap(lambda piece: allowed(piece) and not self._copies(piece)) or gap(allowed)
 
     def _rescue(self, key: str, source: _Source, allowed: Callable[[int], bool], now: float) -> Assignment | None:
         if source.silent(now):

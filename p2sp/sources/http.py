@@ -61,6 +61,11 @@ class HttpSource:
             return 0
         return self._connections if self._ranged else 1
 
+    @property
+    def in_row(self) -> bool:
+        """Whether it has shown that it ignores ranges."""
+        return self._ranged is False
+
     def has(self, piece: int) -> bool:
         """Servers have everything."""
         return not self.closed
