@@ -271,11 +271,11 @@ class Lab:
         arguments += ["--address", address, *options]
         return Download(self.run(f"get {self._count}", *arguments), path, summary)
 
-    def seed(self, folder: str, resource: str, source: Path) -> None:
-        """Put a resource with its `.torrent` where a peer daemon looks for it."""
+    def seed(self, folder: str, resource: str, source: Path | None) -> None:
+        """Put the `.torrent` of a resource where a peer daemon looks for it, and the bytes if there are any."""
         target = self.folder / folder
         target.mkdir(exist_ok=True)
-        if not (target / source.name).exists():
+        if source is not None and not (target / source.name).exists():
             os.link(source, target / source.name)
         torrent = self.call("index", f"/v1/resources/{resource}.torrent")
         # A torrent that is still being written would be taken for a bad one.
