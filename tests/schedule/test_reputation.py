@@ -41,6 +41,20 @@ def test_who_is_banned(history: list[tuple[bool, str]], banned: str) -> None:
     assert {label for label in (*KINDS, "x") if reputation.is_banned(label)} == set(banned)
 
 
+def test_one_fault_is_not_counted_twice() -> None:
+    reputation = Reputation()
+    assert list(reputation.judge(Verdict(3, BAD, frozenset("s")), KINDS)) == []
+    assert list(reputation.judge(Verdict(3, GOOD, frozenset("s")), KINDS)) == [], "the proof of what was charged"
+    assert [label for label, _ in reputation.judge(Verdict(4, GOOD, frozenset("s")), KINDS)] == ["s"]
+
+
+def test_a_server_that_spoils_one_piece_again_and_again_is_banned() -> None:
+    reputation = Reputation()
+    bad = Verdict(3, BAD, frozenset("s"))
+    assert list(reputation.judge(bad, KINDS)) == []
+    assert [label for label, _ in reputation.judge(bad, KINDS)] == ["s"]
+
+
 def test_a_ban_is_told_once() -> None:
     reputation = Reputation()
     bad = Verdict(0, BAD, frozenset("p"))

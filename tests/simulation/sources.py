@@ -24,8 +24,8 @@ class Script:
     """What a source is like. Rates in bytes a second, times in seconds, `None` for never or for everything.
 
     `rate` is shared by its fetches, `lane_rate` binds each of them. It stops answering after `stall_after` bytes,
-    closes after `die_after` bytes or at `die_at`; `lies` are pieces it spoils one byte of; the first `refusals`
-    fetches are refused.
+    closes after `die_after` bytes or at `die_at`; `lies` are pieces it spoils one byte of, each only once with `once`;
+    the first `refusals` fetches are refused.
     """
 
     rate: float
@@ -37,6 +37,7 @@ class Script:
     die_after: int | None = None
     die_at: float | None = None
     lies: Collection[int] = ()
+    once: bool = False
     refusals: int = 0
     retry_after: float | None = None
     silence: float = SILENCE
@@ -77,6 +78,7 @@ class ScriptedSource:
         self.label = label
         self.script = script
         self.closed = False
+        self.in_row = False
         self.choked = False
         self.sent = 0
         self.asked: list[tuple[float, Span]] = []
@@ -94,6 +96,16 @@ class ScriptedSource:
     @property
     def slots(self) -> int:
         return 0 if self.closed or self.choked else self.script.slots
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second it delivers now, all fetches together."""
+        return self.script.rate
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is asked of it."""
+        return bool(self._jobs)
 
     def has(self, piece: int) -> bool:
         return not self.closed and (self.pieces is None or piece in self.pieces)
@@ -187,7 +199,7 @@ class ScriptedSource:
         now = self.clock.seconds()
         flowing = [job for job in self._jobs if job.starts <= now and not job.paused]
         for job in flowing:
-            self._flow(job, self.script.rate / len(flowing))
+            self._flow(job, self.rate / len(flowing))
         for job in list(self._jobs):
             if job.paused:
                 job.heard = now
@@ -220,6 +232,8 @@ class ScriptedSource:
         piece = self._layout.piece_at(job.at)
         if piece in self.script.lies and job.at <= self._layout.piece_start(piece) + 7 < job.at + count:
             data = spoiled(data, self._layout.piece_start(piece) + 7 - job.at)
+            if self.script.once:
+                self.script.lies = set(self.script.lies) - {piece}
         position, job.at = job.at, job.at + count
         if job.at < job.stop and self._left_in_piece(position) == count:
             job.at = self._layout.piece_start(piece + 1)
