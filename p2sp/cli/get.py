@@ -425,7 +425,7 @@ class Getter:
 def _last_line(summary: Summary, job: _Job) -> str:
     """What is left on the screen: what there is now, where it came from, and how sure that is."""
     kinds = kinds_in_words(summary.bytes_by_kind)
-    rate = summary.bytes / summary.seconds if summary.seconds else 0.0
+    rate = sum(summary.bytes_by_kind.values()) / summary.seconds if summary.seconds else 0.0
     sure = {
         Verified.BEP52: "verified by its resource id",
         Verified.PIECES: "verified by its piece hashes",
