@@ -57,9 +57,9 @@ class Talk(Protocol):
         self.hits: list[Hit] = []
         self._head = b""
         self._timer: IDelayedCall | None = None
-        # What the kernel holds back for a slow client would count as sent.
+        # What the kernel holds back for a client that goes away would count as sent.
         handle = getattr(self.transport, "socket", None)
-        if handle is not None:
+        if handle is not None and self.factory.rate is not None:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
 
     def dataReceived(self, data: bytes) -> None:
@@ -210,7 +210,7 @@ class Origin(Factory):
             # What a process that started us wants to know.
             self.document(talk, json.dumps([attrs.asdict(each) for each in self.hits]).encode())
         elif name.startswith("_set"):
-            for key, value in parse_qsl(urlsplit(hit.path).query):
+            for key, value in parse_qsl(urlsplit(hit.path).query, keep_blank_values=True):
                 now = getattr(self, key)
                 setattr(self, key, value if isinstance(now, str) else float(value) if value else None)
             self.document(talk, b"{}")
