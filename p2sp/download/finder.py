@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from p2sp.net.api_client import ApiClient
@@ -107,7 +108,11 @@ class TrackerFinder:
     def _add(self, url: str, scope: Scope) -> None:
         if url in self._stations or len(self._stations) >= MAX_TRACKERS or self._stopped:
             return
-        api = self._connect(url)
+        try:
+            api = self._connect(url)
+        except ValueError as error:
+            self._news(f"tracker {url!r} cannot be used: {error}")
+            return
         station = _Station(url, api, TrackerClient(api), scope)
         self._stations[url] = station
         self._soon(station, 0.0)
@@ -133,7 +138,11 @@ class TrackerFinder:
         running = Deferred.fromCoroutine(self._announce(station))
         if not running.called:
             station.running = running
-        running.addErrback(lambda failure: self.log.failure("announcing failed", failure=failure))
+        running.addErrback(self._broke, station)
+
+    def _broke(self, failure: Failure, station: _Station) -> None:
+        self.log.failure("announcing to {url} failed", failure=failure, url=station.url)
+        self._unanswered(station, "it could not be asked")
 
     async def _announce(self, station: _Station) -> None:
         event = station.event
