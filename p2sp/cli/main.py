@@ -103,7 +103,8 @@ def get(
     found, 7 interrupted, 8 changed on the server, 9 disk full, 11 in use by another download, 13 exists already,
     22 HTTP error, 28 bad input, 32 wrong checksum, 1 anything else.
     """
-    from p2sp.cli.get import GetOptions, Getter
+    from p2sp.cli.get import Getter
+    from p2sp.cli.job import GetOptions
     from p2sp.cli.progress import make_progress
     from p2sp.cli.targets import check_url, parse_checksum, parse_target
     from p2sp.schedule.scheduler import Mode

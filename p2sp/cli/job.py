@@ -1,0 +1,49 @@
+"""What was asked for, and what has become of it so far?"""
+
+from pathlib import Path
+
+import attrs
+
+from p2sp.cli.site_file import Site
+from p2sp.download.transfer import Transfer
+from p2sp.resource.verification import Content, Verified
+from p2sp.schedule.scheduler import Mode
+from p2sp.sources.http_probe import Probe
+from p2sp.storage.disk import DiskStore
+
+
+@attrs.frozen
+class GetOptions:
+    """What the command line says, read and checked. Rates in bytes a second."""
+
+    output: str | None = None
+    mirrors: tuple[str, ...] = ()
+    checksum: tuple[str, str] | None = None
+    site: Site | None = None
+    mode: Mode = Mode.FAST
+    connections: int = 4
+    max_download: int | None = None
+    max_upload: int | None = None
+    seed: float = 0.0
+    in_order: bool = False
+    summary: Path | None = None
+    torrent: Path | None = None
+    address: str | None = None
+    overwrite: bool = False
+    fresh: bool = False
+
+
+@attrs.define
+class Job:
+    """One target on its way: what is known of it so far, and how it ended."""
+
+    content: Content | None = None
+    store: DiskStore | None = None
+    transfer: Transfer | None = None
+    mirrors: list[str] = attrs.field(factory=list)
+    found: Probe | None = None
+    path: Path | None = None
+    sha256: str | None = None
+    verified: Verified = Verified.NONE
+    length: int = 0
+    complete: bool = False

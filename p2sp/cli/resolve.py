@@ -1,0 +1,125 @@
+"""What is this target, according to whoever can tell: a file, an index, a server, or peers?"""
+
+from collections.abc import Callable
+
+from twisted.internet.task import deferLater
+
+from p2sp.cli.job import Job
+from p2sp.cli.outcome import UserError
+from p2sp.cli.targets import Target, UrlTarget
+from p2sp.download.node import Node
+from p2sp.download.report import ExitCode, Report
+from p2sp.download.transfer import Transfer
+from p2sp.net.errors import NetError, Refused
+from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
+from p2sp.resource.magnet import Magnet
+from p2sp.resource.verification import described, undescribed
+from p2sp.sources.http_probe import Probe, probe, read_small
+from p2sp.sources.interfaces import SourceError, SourceRefused
+
+DESCRIPTION_DEADLINE = 60.0
+PROBES = 5
+"""How often a server that is busy is asked what a URL is."""
+
+FIRST_PROBE_WAIT = 1.0
+
+
+class Resolver:
+    """Asks the index first, where there is one; `begin` makes the transfer in which peers are asked for a descriptor.
+
+    `checksum` (algorithm, digest) may lead the index to a resource whose URL it does not know.
+    """
+
+    def __init__(self, node: Node, checksum: tuple[str, str] | None, begin: Callable[[bytes], Transfer]) -> None:
+        self._node = node
+        self._checksum = checksum
+        self._begin = begin
+
+    async def resolve(self, target: Target, job: Job, report: Report) -> None:
+        """Find out what a target is: content and mirrors, or for an unknown length at least the probe, go into `job`.
+
+        `job.mirrors` holds what the user gave. Raises UserError, DownloadError, SourceError or ResourceError.
+        """
+        if isinstance(target, UrlTarget):
+            await self._resolve_url(target.url, job, report)
+        elif isinstance(target, Torrent):
+            self._take(target, job)
+        else:
+            job.mirrors += target.mirrors
+            await self._resolve_magnet(target, job, report)
+
+    def _take(self, torrent: Torrent, job: Job) -> None:
+        if torrent.descriptor.missing_layers:
+            raise UserError(f"{torrent.descriptor.name}: the .torrent has no piece layers", ExitCode.BAD_INPUT)
+        job.content = described(torrent.descriptor)
+        job.mirrors += torrent.mirrors
+
+    async def _resolve_url(self, url: str, job: Job, report: Report) -> None:
+        job.mirrors.insert(0, url)
+        torrent = await self._ask_index(url, report)
+        if torrent is not None:
+            self._take(torrent, job)
+            return
+        found = await self._probe_first(job.mirrors, report)
+        job.found = found
+        if found.content_type == "application/x-bittorrent" or found.name.endswith(".torrent"):
+            found.close()
+            job.found = None
+            job.mirrors.remove(found.url)
+            self._take(parse_torrent(await read_small(self._node.connect, found.url, MAX_TORRENT)), job)
+        elif found.length is not None:
+            job.content = undescribed(found.url, found.name, found.length)
+
+    async def _probe_first(self, urls: list[str], report: Report) -> Probe:
+        """The first URL that answers; the others join later. Servers that are only busy are asked again."""
+        for attempt in range(PROBES):
+            failures: list[SourceError] = []
+            for url in urls:
+                if failures:
+                    report.tell(str(failures[-1]))
+                try:
+                    return await probe(self._node.connect, url)
+                except SourceError as error:
+                    failures.append(error)
+            busy = next((error for error in failures if isinstance(error, SourceRefused)), None)
+            if busy is None or attempt == PROBES - 1:
+                break
+            wait = FIRST_PROBE_WAIT * 2.0**attempt if busy.retry_after is None else busy.retry_after
+            report.tell(f"{busy}; asking again in {wait:g} s")
+            await deferLater(self._node.reactor, wait)
+        raise failures[-1]
+
+    async def _ask_index(self, url: str, report: Report) -> Torrent | None:
+        index = self._node.index
+        if index is None:
+            return None
+        try:
+            views = await index.lookup_url(url)
+            if not views and self._checksum is not None and self._checksum[0] == "sha-256":
+                views = await index.lookup_digest(self._checksum[1])
+            return await index.torrent(views[0].id) if views else None
+        except NetError as error:
+            report.tell(f"the index cannot help, going on without it: {error}")
+            return None
+
+    async def _resolve_magnet(self, magnet: Magnet, job: Job, report: Report) -> None:
+        name = magnet.resource_id.hex()
+        if self._node.index is not None:
+            try:
+                self._take(await self._node.index.torrent(name), job)
+            except Refused as error:
+                if error.status != 404:
+                    report.tell(f"the index cannot help: {error}")
+            except NetError as error:
+                report.tell(f"the index cannot help: {error}")
+            else:
+                return
+        if not self._node.trackers:
+            raise UserError(
+                f"resource {name} is unknown"
+                + (" to the index" if self._node.index is not None else "; give the network with --site"),
+                ExitCode.NOT_FOUND,
+            )
+        report.tell("asking peers what the resource is")
+        job.transfer = self._begin(magnet.resource_id)
+        job.content = described(await job.transfer.find_descriptor(DESCRIPTION_DEADLINE))
