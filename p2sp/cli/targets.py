@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import attrs
-from twisted.python.url import URL
 
 from p2sp.cli.outcome import UserError
 from p2sp.download.report import ExitCode
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import Magnet, parse_magnet, parse_resource_id
+from p2sp.sources.http_agent import Url
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ def parse_target(text: str) -> Target:
         if text.lower().startswith("magnet:"):
             return parse_magnet(text)
         path = Path(text)
-        if path.is_file():
+        if _is_file(path):
             return _torrent_file(path)
         if re.fullmatch(r"[0-9a-fA-F]{64}", text):
             return Magnet(parse_resource_id(text))
@@ -46,10 +46,18 @@ def parse_target(text: str) -> Target:
     )
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # Too long for a name, or in a folder we may not look into.
+        return False
+
+
 def check_url(text: str) -> str:
     """A URL that can be fetched, as it is. Raises UserError saying what is wrong with it."""
     try:
-        url = URL.from_text(text).to_uri()
+        url = Url.from_text(text).to_uri()
         fault = ""
     except ValueError as error:
         fault = str(error)

@@ -6,6 +6,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from twisted.python.url import URL
 from twisted.web.client import Agent
 from twisted.web.error import InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported
 from twisted.web.http_headers import Headers
@@ -19,6 +20,16 @@ USER_AGENT: Final = b"p2sp/0.1"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SMALL: Final = 64 * 1024
 _FATAL: Final = (InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported, ForbiddenTarget, ValueError)
+
+
+class Url(URL):
+    """A URL as treq takes it: of a host that is an IPv6 address too, which `URL` takes for a name to encode."""
+
+    def to_uri(self) -> URL:
+        """The same in ASCII. Raises ValueError."""
+        literal = ":" in self.host
+        uri = URL.to_uri(self.replace(host="address") if literal else self)
+        return uri.replace(scheme=uri.scheme.lower(), host=self.host if literal else uri.host)
 
 
 class _Discarded(Protocol):

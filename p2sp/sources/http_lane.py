@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from p2sp.net.addresses import Network
 from p2sp.net.client_endpoints import HEADERS, ClientEndpoints
-from p2sp.sources.http_agent import Answer, PlainAgent, as_source_error, reason_of
+from p2sp.sources.http_agent import Answer, PlainAgent, Url, as_source_error, reason_of
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
 CONNECT_TIMEOUT = 10.0
@@ -195,7 +195,7 @@ class Lane:
 
         timer = None
         try:
-            d = client.request("GET", url, headers=headers, unbuffered=True, reactor=self._reactor)
+            d = client.request("GET", Url.from_text(url), headers=headers, unbuffered=True, reactor=self._reactor)
             self._asking = d
             timer = self._reactor.callLater(self._deadlines.connect + self._deadlines.first_byte, too_late)
             response = await d

@@ -73,6 +73,13 @@ class ProbeTests(HttpCase):
         self.origin.target = self.url("honest", "other%20name.iso?token=1")
         self.assertEqual((await self.probed("redirect")).name, "other name.iso")
 
+    async def test_an_ipv6_address(self) -> None:
+        port: Any = self.origin.listen("::1")
+        self.addCleanup(port.stopListening)
+        found = await probe(self.connect(), f"HTTP://[::1]:{port.getHost().port}/honest/é.bin")
+        self.addCleanup(found.close)
+        self.assertEqual((found.length, self.origin.hits[0].path), (END, "/honest/%C3%A9.bin"))
+
     async def test_refusals(self) -> None:
         kind: type[SourceError]
         for scenario, kind, words in (
