@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from p2sp.ops.config import ConfigError
-from p2sp.site.layout import MAP, PKI, NetworkFolder, Service
+from p2sp.site.layout import MAP, PKI, NetworkFolder, Service, map_of
 
 HOME = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
 """What a network without ISPs of its own takes for one: everything that is not the public Internet."""
@@ -30,11 +30,13 @@ def init_site(folder: Path, host: str, port: int, isp_texts: Sequence[str]) -> l
     several ISPs a local tracker for each from `port` + 10 on. Raises ConfigError.
     """
     isps = parse_isps(isp_texts)
-    files = NetworkFolder(folder, f"p2sp network at {host}")
     try:
-        files.write_map(isps)
+        # Before anything is written: what is wrong here shall not leave half a network behind.
+        map_of(isps)
     except ValueError as error:
         raise ConfigError("--isp", str(error)) from error
+    files = NetworkFolder(folder, f"p2sp network at {host}")
+    files.write_map(isps)
     index = Service("index", "index", host, port)
     statistics = Service("statistics", "statistics", host, port + 2)
     tracker = Service(

@@ -59,18 +59,7 @@ class NetworkFolder:
 
     def write_map(self, isps: Mapping[str, Sequence[str]]) -> None:
         """The ALTO network map of these ISPs. Raises ValueError naming the prefix that is wrong."""
-        groups = {
-            isp: {
-                family: prefixes
-                for family, mark in (("ipv4", False), ("ipv6", True))
-                if (prefixes := [prefix for prefix in prefixes_of if (":" in prefix) is mark])
-            }
-            for isp, prefixes_of in isps.items()
-        }
-        document = {"meta": {"vtag": {"resource-id": "network-map", "tag": "1"}}, "network-map": groups}
-        text = json.dumps(document, indent=2).encode()
-        NetworkMap.decode(text)
-        (self.folder / MAP).write_bytes(text + b"\n")
+        (self.folder / MAP).write_bytes(map_of(isps))
 
     def key(self, role: str, name: str, hosts: Sequence[str] = ()) -> Identity:
         """A key with a certificate for a role, in `pki/NAME.pem`."""
@@ -94,8 +83,31 @@ class NetworkFolder:
     def write(self, name: str, values: Mapping[str, Any], head: str) -> Path:
         """A TOML file with one comment line on top; its path."""
         lines = [f"# {head}", ""]
-        # JSON's strings, numbers, booleans and lists of them are TOML's.
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+        lines += [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None]
         path = self.folder / name
         write_private(path, ("\n".join(lines) + "\n").encode(), mode=0o644)
         return path
+
+
+def map_of(isps: Mapping[str, Sequence[str]]) -> bytes:
+    """The ALTO network map (RFC 7285) of ISPs and their prefixes. Raises ValueError naming the prefix that is wrong."""
+    groups = {
+        isp: {
+            family: prefixes
+            for family, mark in (("ipv4", False), ("ipv6", True))
+            if (prefixes := [prefix for prefix in prefixes_of if (":" in prefix) is mark])
+        }
+        for isp, prefixes_of in isps.items()
+    }
+    document = {"meta": {"vtag": {"resource-id": "network-map", "tag": "1"}}, "network-map": groups}
+    text = json.dumps(document, indent=2).encode()
+    NetworkMap.decode(text)
+    return text + b"\n"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it: strings, numbers, booleans and lists of them are JSON's, but for two things.
+
+    TOML knows no surrogate pairs, and takes no DEL as it is.
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

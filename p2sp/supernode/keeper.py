@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -127,7 +128,10 @@ class Keeper:
         ]
         todo = plan(self._capacity, entries, wishes)
         for resource in todo.evict:
-            await self._shelves.pop(resource).remove()
+            try:
+                await self._shelves.pop(resource).remove()
+            except (OSError, StorageError) as error:
+                self.log.error("{resource} cannot be removed: {reason}", resource=resource, reason=str(error))
         for resource in todo.refused:
             self.log.info("{resource} does not fit into the cache", resource=resource)
         reasons = {order.resource: order for order in desired}
@@ -138,7 +142,7 @@ class Keeper:
         if resource not in self._shelves:
             try:
                 await self._open(resource, self._described[resource])
-            except StorageError as error:
+            except (OSError, StorageError) as error:
                 self.log.error("{resource} cannot be held: {reason}", resource=resource, reason=str(error))
                 return
         shelf = self._shelves[resource]
@@ -171,5 +175,5 @@ class Keeper:
     async def close(self) -> None:
         """Let go of everything; it stays on disk."""
         shelves, self._shelves = list(self._shelves.values()), {}
-        for shelf in shelves:
-            await shelf.close()
+        # All at once: each may have a tracker to say goodbye to that does not answer.
+        await gatherResults([Deferred.fromCoroutine(shelf.close()) for shelf in shelves], consumeErrors=True)

@@ -17,6 +17,7 @@ from p2sp.storage.disk import DiskStore, open_complete, open_store
 TORRENT = "descriptor.torrent"
 DATA = "data"
 DIGEST = "sha256"
+DIGEST = "sha256"
 
 
 @attrs.define(eq=False)
@@ -55,10 +56,12 @@ class Shelf:
         if path.exists():
             # We made it ourselves, under our own name, only after every piece had verified.
             store = await open_complete(path, content, node.pool, node.reactor, trust=True)
+            sha256 = _read_digest(folder)
         else:
             store = await open_store(path, content, node.pool, node.reactor)
+            sha256 = None
         transfer = Transfer(node, content=content, store=store)
-        shelf = cls(node, folder, torrent, content, store, transfer, last_used=node.reactor.seconds())
+        shelf = cls(node, folder, torrent, content, store, transfer, sha256, last_used=node.reactor.seconds())
         if store.finished and (folder / DIGEST).exists():
             shelf.sha256 = (folder / DIGEST).read_bytes()[:32]
         transfer.start()
@@ -101,6 +104,7 @@ class Shelf:
         if self.content.single:
             self.sha256 = await self.store.digest("sha256")
             (self.folder / DIGEST).write_bytes(self.sha256)
+            (self.folder / DIGEST).write_bytes(self.sha256)
         self._log.info("holding {name}, {size} bytes", name=self.content.name, size=self.size)
 
     def _failed(self, failure: Failure) -> None:
@@ -133,3 +137,12 @@ class Shelf:
 def read_shelf(folder: Path) -> Torrent:
     """The descriptor of a resource that an earlier run left. Raises OSError or DescriptorError."""
     return parse_torrent((folder / TORRENT).read_bytes())
+
+
+def _read_digest(folder: Path) -> bytes | None:
+    """The SHA-256 that was found when the resource became whole; a lost one costs a header and nothing else."""
+    try:
+        found = (folder / DIGEST).read_bytes()
+    except OSError:
+        return None
+    return found if len(found) == 32 else None
