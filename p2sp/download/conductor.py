@@ -56,10 +56,7 @@ class _Member:
 
 
 class Conductor:
-    """One download:
-
-    sources come and go while it runs; it ends when the store is complete or nothing can complete it.
-    """
+    """One download: sources come and go, and it ends when the store is complete or nothing can complete it."""
 
     log = Logger()
 
@@ -269,9 +266,8 @@ class Conductor:
         fetch = member.fetches.get(span)
         if fetch is None:
             return
-        # This may bring a verdict, and that may give up the fetch.
         fetch.sink.close()
-        if span not in member.fetches:
+        if span not in member.fetches:  # its last blocks brought a verdict, and that gave it up
             return
         missing = self._release(member, span)
         if failure is None and missing and not fetch.bytes:

@@ -224,6 +224,24 @@ class HalfDead(ScriptedSource):
         return super().fetch(span, sink)
 
 
+@implementer(ISource)
+class Stubborn(ScriptedSource):
+    """Cannot be shortened: goes on to the end of what it was first asked for."""
+
+    def shorten(self, span: Span, stop: int) -> None:
+        pass
+
+
+def test_what_comes_behind_a_cut_is_not_counted() -> None:
+    run = Run(SAMPLE_8)
+    slow = Stubborn(run.clock, run.sample, "slow", Kind.SERVER, Script(rate=300e3))
+    run.conductor.add(slow)
+    run.add_at(3.0, "fast", rate=4e6)
+    run.finish()
+    assert run.report.accounts["slow"].bytes < slow.sent
+    assert run.wasted == 0
+
+
 def test_a_source_that_breaks_the_rules_is_no_crash() -> None:
     run = Run(SAMPLE_8)
     failing(run, ZeroDivisionError("oops"))

@@ -209,6 +209,13 @@ def test_blocks_are_told_before_a_whole_portion_is_there() -> None:
     assert [len(data) for _, data in rig.store.writes] == [PORTION]
 
 
+def test_a_verdict_that_ends_the_fetch_ends_it_there() -> None:
+    rig = Rig()
+    rig.sink._judged = lambda verdicts: rig.sink.close()
+    rig.sink.received(0, FILE.at(0, 3 * PIECE))
+    rig.check(0, PIECE)
+
+
 def test_what_the_store_refuses_is_passed_on() -> None:
     rig = Rig()
     rig.pool.held = True

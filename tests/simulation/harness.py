@@ -1,5 +1,7 @@
 """How is a whole download run in virtual time?"""
 
+import hashlib
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -23,6 +25,11 @@ SEED = 1
 
 SAMPLE_8 = sample_file(noise(8 * MIB + 12345), piece_length=PIECE)
 SAMPLE_48 = sample_file(noise(48 * MIB), piece_length=PIECE)
+
+
+@cache
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha1(data, usedforsecurity=False).digest()
 
 
 def run_until(clock: Clock, fired: list[Any], limit: float) -> None:
@@ -96,7 +103,7 @@ class Run:
     def check(self) -> None:
         """The bytes are right, nobody is asked any more, and no timer is left."""
         assert self.store.complete
-        assert now(self.store.digest("sha256")) == now(_true_store(self.sample).digest("sha256"))
+        assert now(self.store.digest("sha1")) == _digest(self.sample.files[0])
         assert self.wasted >= 0, f"{self.report.received} of {self.needed} bytes accounted (seed {self.seed})"
         assert self.conductor.sources == 0
         assert all(source.closed for source in self.sources.values())
@@ -109,10 +116,3 @@ class Run:
     def given(self, label: str) -> int:
         """Bytes accounted to a source."""
         return self.report.accounts[label].bytes
-
-
-def _true_store(sample: Sample) -> MemoryStore:
-    store = MemoryStore(sample.content, InlinePool())
-    for piece in range(sample.content.layout.piece_count):
-        now(store.write(sample.start(piece), [sample.piece(piece)], "truth"))
-    return store

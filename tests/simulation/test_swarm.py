@@ -16,12 +16,12 @@ BOUND = COUNT * LENGTH / (SERVER + COUNT * UPLOAD)
 """Seconds in which the server and all uplinks could bring everything to everybody, were nothing ever idle."""
 
 
-@pytest.mark.parametrize(("mode", "seed"), [(Mode.FAST, 1), (Mode.FAST, 2), (Mode.OFFLOAD, 1)])
+@pytest.mark.parametrize(("mode", "seed"), [(Mode.FAST, 1), (Mode.OFFLOAD, 2)])
 def test_everybody_ends_and_the_server_gives_little(mode: Mode, seed: int) -> None:
     swarm = Swarm(SAMPLE, COUNT, upload=UPLOAD, server=SERVER, neighbours=3, seed=seed, mode=mode)
     took = swarm.run(120.0)
     assert all(node.store.complete for node in swarm.nodes)
-    assert took <= BOUND * 2.5, f"{took / BOUND:.2f} times the bound (seed {seed})"
+    assert took <= BOUND * 1.75, f"{took / BOUND:.2f} times the bound (seed {seed})"
     for node in swarm.nodes:
         kinds = node.report.by_kind()
         assert kinds["server"] + kinds["peer"] == node.report.received >= LENGTH
@@ -30,4 +30,4 @@ def test_everybody_ends_and_the_server_gives_little(mode: Mode, seed: int) -> No
         told = sum(node.report.by_kind()[kind] for node in swarm.nodes)
         # What was on its way, less than a block, when a fetch was given up is in nobody's account.
         assert 0 <= sent - told <= sent * 0.05
-    assert swarm.server.sent <= COUNT * LENGTH * 0.5, f"{swarm.server.sent / LENGTH:.1f} copies (seed {seed})"
+    assert swarm.server.sent <= COUNT * LENGTH * 0.35, f"{swarm.server.sent / LENGTH:.1f} copies (seed {seed})"
