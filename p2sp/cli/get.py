@@ -120,6 +120,8 @@ class Getter:
             await self._fetch_unsized(job, report)
             return
         content = job.content
+        if self._options.checksum is not None and not content.single:
+            raise UserError(f"{content.name} is a folder, and --checksum is of one file", ExitCode.BAD_INPUT)
         job.path = self._path_for(content.name)
         job.length = content.layout.length
         version = job.found.version if job.found is not None else None
@@ -164,12 +166,23 @@ class Getter:
 
     async def _fetch_unsized(self, job: Job, report: Report) -> None:
         assert job.found is not None
-        job.path = self._path_for(job.found.name)
+        found = job.found
+        job.path = self._path_for(found.name)
+
+        async def approve(part: Path, length: int) -> None:
+            job.length = length
+            job.content = content = undescribed(found.url, found.name, length)
+            store = await open_complete(part, content, self._node.pool, self._reactor, trust=True)
+            try:
+                await self._check_digest(job, store, kept=False)
+            finally:
+                await store.close()
+
         ticker = Ticker(self._reactor, self._view, lambda: self._snapshot(job, report))
         ticker.start()
         try:
-            job.length = await fetch_unsized(
-                job.found,
+            await fetch_unsized(
+                found,
                 job.path,
                 self._node.pool,
                 report,
@@ -177,13 +190,10 @@ class Getter:
                 overwrite=self._options.overwrite,
                 fresh=self._options.fresh,
                 limit=self._node.download_limit,
+                approve=approve,
             )
         finally:
             ticker.stop()
-        job.content = undescribed(job.found.url, job.found.name, job.length)
-        if self._options.checksum is not None or self._options.summary is not None:
-            job.store = await open_complete(job.path, job.content, self._node.pool, self._reactor, trust=True)
-            await self._check_digest(job, job.store)
         job.complete = True
 
     async def _finish(self, job: Job, store: DiskStore) -> None:
@@ -198,7 +208,7 @@ class Getter:
             else:
                 _write_torrent(self._options.torrent, job.content.descriptor, job.mirrors)
 
-    async def _check_digest(self, job: Job, store: DiskStore) -> None:
+    async def _check_digest(self, job: Job, store: DiskStore, *, kept: bool = True) -> None:
         wanted = self._options.checksum
         if not store.content.single:
             return
@@ -206,8 +216,8 @@ class Getter:
             found = (await store.digest(wanted[0].replace("sha-", "sha"))).hex()
             if found != wanted[1]:
                 raise UserError(
-                    f"{job.path}: {wanted[0]} is {found}, {wanted[1]} was expected; what came is kept beside it, "
-                    "--fresh throws it away and starts anew",
+                    f"{job.path}: {wanted[0]} is {found}, {wanted[1]} was expected; "
+                    + ("what came is kept beside it, --fresh throws it away and starts anew" if kept else "it is gone"),
                     ExitCode.CHECKSUM,
                 )
             if job.verified is Verified.NONE:

@@ -1,5 +1,6 @@
 """How is a file fetched whose length its server does not tell?"""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -144,11 +145,13 @@ async def fetch_unsized(
     overwrite: bool = False,
     fresh: bool = False,
     limit: TokenBucket | None = None,
+    approve: Callable[[Path, int], Awaitable[None]] | None = None,
 ) -> int:
     """Write the body of an answer without length to `path`, by way of `path.part`; its bytes.
 
-    Nothing of it can be resumed or shared out among sources, so nothing of it stays when it fails. Raises SourceError
-    and StorageError, among them AlreadyExists, Changed, Locked and NoSpace.
+    `approve` is given path and length of what came before it takes its name, and prevents that by raising. Nothing of
+    it can be resumed or shared out among sources, so nothing of it stays when it fails. Raises SourceError and
+    StorageError, among them AlreadyExists, Changed, Locked and NoSpace.
     """
     if not fresh and await pool.run(journal_path(path).exists):
         raise Changed(
@@ -159,6 +162,8 @@ async def fetch_unsized(
     place = await pool.run(lambda: take(path, content, overwrite=overwrite, fresh=fresh))
     try:
         length = await _append(found, _Appender(clock, pool, place, report, found.url, limit), clock)
+        if approve is not None:
+            await approve(place.part, length)
         await pool.run(place.publish)
     except BaseException:
         await pool.run(place.remove)

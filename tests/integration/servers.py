@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -54,17 +54,21 @@ def program(name: str) -> str:
     return found
 
 
-def wait_for_port(port: int) -> None:
-    """Wait until somebody listens there."""
+def until(settled: Callable[[], bool], what: str) -> None:
+    """Wait until it is so; AssertionError when it is not in time."""
     deadline = time.monotonic() + READY_WITHIN
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < deadline, f"nobody listens on port {port}"
-            time.sleep(LOOK_EVERY)
-        else:
-            return
+    while not settled():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(LOOK_EVERY)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 class Nginx(Process):
@@ -82,7 +86,7 @@ class Nginx(Process):
         self.plain = f"http://127.0.0.1:{plain}"
         self.secure = f"https://127.0.0.1:{secure}"
         super().__init__([program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")], folder)
-        wait_for_port(plain)
+        until(lambda: listens(plain), "nginx listens")
 
 
 class PythonServer(Process):
@@ -123,10 +127,7 @@ class OriginProcess(Process):
 
     def wait_until_sent(self, count: int) -> None:
         """Wait until so many bytes were sent."""
-        deadline = time.monotonic() + READY_WITHIN
-        while self.sent() < count:
-            assert time.monotonic() < deadline, f"{self.sent()} of {count} bytes were sent"
-            time.sleep(LOOK_EVERY)
+        until(lambda: self.sent() >= count, f"{count} bytes are sent")
 
 
 def get(cwd: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":

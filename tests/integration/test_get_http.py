@@ -168,8 +168,7 @@ def test_progress_and_limit(nginx: Nginx, tmp_path: Path) -> None:
     assert {event["event"] for event in events} == {"progress"}
     assert {event["total"] for event in events} == {48 * MIB}
     assert [event["done"] for event in events] == sorted(event["done"] for event in events)
-    assert 0 < events[0]["done"] < 48 * MIB
-    assert events[0]["by_kind"]["server"] > 0
+    assert any(0 < event["done"] < 48 * MIB and event["by_kind"]["server"] for event in events)
     assert logs[1]
     assert all(line.startswith("plain: ") and " of 50.3 MB (" in line for line in logs[1])
     assert logs[2] == []
@@ -189,8 +188,10 @@ def test_a_body_without_length(root: Path, tmp_path: Path) -> None:
         result = get(tmp_path, origin.url("chunked-cut"), "-o", "cut")
         assert result.returncode == 1
         assert f"connection lost at byte {MIB + 1}" in result.stderr
+        (tmp_path / "chunked").write_bytes(b"old")
         result = get(tmp_path, origin.url("chunked"), "-o", "chunked", "--overwrite", "--checksum", f"md5={'0' * 32}")
         assert result.returncode == 32
+        assert (tmp_path / "chunked").read_bytes() == b"old", "a wrong file never takes the name"
     assert names(tmp_path) == ["chunked", "no-length", "s.json"]
 
 
@@ -232,6 +233,8 @@ def test_a_folder_is_published_and_fetched(root: Path, nginx: Nginx, tmp_path: P
     assert published.returncode == 0, published.stderr
     resource, magnet = published.stdout.splitlines()
     assert magnet.startswith(f"magnet:?xt=urn:btmh:1220{resource}")
+    result = get(tmp_path, "tree.torrent", "--checksum", f"md5={'0' * 32}")
+    assert (result.returncode, result.stderr) == (28, "p2sp: tree is a folder, and --checksum is of one file\n")
     result = get(tmp_path, "tree.torrent", "--summary", "s.json")
     assert result.returncode == 0, result.stderr
     for folder, _, files in os.walk(root / "tree"):
@@ -241,6 +244,10 @@ def test_a_folder_is_published_and_fetched(root: Path, nginx: Nginx, tmp_path: P
     account = json.loads((tmp_path / "s.json").read_text())
     assert (account["resource"], account["verified"], account["sha256"]) == (resource, "bep52", None)
     assert account["sources"][0]["failures"] == 0
+    # The descriptor may lie on a server as well.
+    (root / "tree.torrent").write_bytes((tmp_path / "tree.torrent").read_bytes())
+    assert get(tmp_path, f"{nginx.plain}/tree.torrent", "-o", "again").returncode == 0
+    assert (tmp_path / "again" / "a").read_bytes() == (root / "tree" / "a").read_bytes()
     verified = run_once([P2SP, "verify", "tree", "tree.torrent"], tmp_path)
     assert (verified.returncode, "good" in verified.stdout) == (0, True), verified.stderr
     shown = run_once([P2SP, "show", "tree.torrent"], tmp_path)

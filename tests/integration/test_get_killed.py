@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 LENGTH = 32 * 1024 * 1024 - 7
 ROUNDS = 16
-RATE = 1_500_000.0
+RATE = 750_000.0
 """Bytes a second on each of four connections."""
 
 
@@ -78,7 +78,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
             before, kept = kept, examine(path, sample, tmp_path / "spare")
             assert set(before) <= set(kept), "lost"
             grown += len(kept) > len(before)
-        assert grown >= ROUNDS // 2, "runs that keep nothing prove nothing"
+        assert grown >= ROUNDS // 4, "runs that keep nothing prove nothing"
         assert marked(path)
         origin.set(rate="")
         hits, sent = len(origin.hits()), origin.sent()
