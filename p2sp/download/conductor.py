@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from random import Random
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -11,7 +10,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from p2sp.download.errors import DownloadError, no_source_left
-from p2sp.download.report import ExitCode, Report, SourceAccount
+from p2sp.download.member import Fetch, Member
+from p2sp.download.report import ExitCode, Report
 from p2sp.download.sink import SpanSink
 from p2sp.net.throttle import TokenBucket
 from p2sp.schedule.reputation import Reputation
@@ -32,27 +32,6 @@ PATIENCE = 60.0
 """Seconds without any source that a download waits while sources may still be found."""
 
 COST = {Kind.PEER: 0, Kind.SUPERNODE: 1, Kind.SERVER: 2}
-
-
-@attrs.define(eq=False)
-class _Fetch:
-    """A running fetch of a source: how to cancel it, where its bytes go, and how many blocks' worth came."""
-
-    sink: SpanSink
-    done: "Deferred[None] | None" = None
-    bytes: int = 0
-
-
-@attrs.define(eq=False)
-class _Member:
-    """A source that takes part: its account, what it runs, and when it may be asked again."""
-
-    source: ISource
-    account: SourceAccount
-    unwatch: Callable[[], None]
-    fetches: dict[Span, _Fetch] = attrs.field(factory=dict)
-    strikes: int = 0
-    not_before: float = 0.0
 
 
 class Conductor:
@@ -95,7 +74,7 @@ class Conductor:
             scatter=scatter,
         )
         self._reputation = Reputation()
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._done: Deferred[None] | None = None
         self._over = False
         self._pumping = False
@@ -115,16 +94,20 @@ class Conductor:
                 source.close()
             return False
         account = self._report.account(label, source.kind, local=local)
-        self._members[label] = _Member(source, account, source.watch(lambda: self._changed(label)))
+        self._members[label] = Member(source, account, source.watch(lambda: self._changed(label)))
         self._scheduler.add_source(label, source.kind, source.has, lambda: source.in_row)
         self.pump()
         return True
 
     def _changed(self, label: str) -> None:
         member = self._members.get(label)
-        if member is not None and member.source.closed:
+        if member is None:
+            return
+        if member.source.closed:
             self._drop(label, "")
-        self.pump()
+            self.pump()
+        else:
+            self.pump(member)
 
     def _drop(self, label: str, reason: str) -> None:
         member = self._members.pop(label, None)
@@ -187,8 +170,8 @@ class Conductor:
 
     # -- work ------------------------------------------------------------------------------------------------
 
-    def pump(self) -> None:
-        """Give every idle source something to do. Cheap to call whenever anything changed."""
+    def pump(self, only: Member | None = None) -> None:
+        """Give idle sources something to do: all of them, or the one of which alone something changed."""
         if self._pumping:
             self._again = True
             return
@@ -197,24 +180,29 @@ class Conductor:
             self._again = True
             while self._again and not self._over and self._done is not None:
                 self._again = False
-                self._pump_once()
+                now = self._clock.seconds()
+                by_cost = sorted(self._members.values(), key=lambda member: COST[member.source.kind])
+                for member in by_cost if only is None else [only]:
+                    self._feed(member, now)
+                only = None
         finally:
             self._pumping = False
 
-    def _pump_once(self) -> None:
-        now = self._clock.seconds()
-        ready = [m for m in self._members.values() if m.not_before <= now and not m.source.closed]
-        for member in sorted(ready, key=lambda m: COST[m.source.kind]):
-            label = member.source.label
-            while label in self._members and len(member.fetches) < member.source.slots:
-                assignment = self._scheduler.next_span(label, now)
-                if assignment is None:
-                    break
-                self._begin(member, assignment)
-                if member.not_before > now:
-                    break
+    def _feed(self, member: Member, now: float) -> None:
+        """Fill the free slots of a source."""
+        label = member.source.label
+        while (
+            self._members.get(label) is member
+            and not member.source.closed
+            and member.not_before <= now
+            and len(member.fetches) < member.source.slots
+        ):
+            assignment = self._scheduler.next_span(label, now)
+            if assignment is None:
+                return
+            self._begin(member, assignment)
 
-    def _begin(self, member: _Member, assignment: Assignment) -> None:
+    def _begin(self, member: Member, assignment: Assignment) -> None:
         span = assignment.span
         if assignment.victim is not None:
             self._shorten(assignment.victim, assignment.victim_stop)
@@ -241,7 +229,7 @@ class Conductor:
         )
         member.account.begin(self._clock.seconds())
         # The entry must exist before the source runs: it may be through at once.
-        fetch = member.fetches[span] = _Fetch(sink)
+        fetch = member.fetches[span] = Fetch(sink)
         done = fetch.done = member.source.fetch(span, sink)
         done.addCallbacks(lambda _: self._fetched(member, span, None), lambda f: self._fetched(member, span, f))
         done.addErrback(self._broken)
@@ -261,7 +249,7 @@ class Conductor:
         self._last_byte = now
         self._report.rate.add(count, now)
 
-    def _fetched(self, member: _Member, span: Span, failure: Failure | None) -> None:
+    def _fetched(self, member: Member, span: Span, failure: Failure | None) -> None:
         """A fetch is over: account for it, free what is left, and see what the source may do next."""
         fetch = member.fetches.get(span)
         if fetch is None:
@@ -274,9 +262,10 @@ class Conductor:
             failure = Failure(SourceError(f"{member.source.label}: delivered nothing of what was asked"))
         if failure is not None and not failure.check(CancelledError):
             self._failed(member, failure)
-        self.pump()
+        # What is free again is for everybody; else there is news for this source alone.
+        self.pump(None if missing else member)
 
-    def _release(self, member: _Member, span: Span) -> bool:
+    def _release(self, member: Member, span: Span) -> bool:
         del member.fetches[span]
         now = self._clock.seconds()
         member.account.finish(now)
@@ -287,7 +276,7 @@ class Conductor:
                     self._abandon(owner, other)
         return missing
 
-    def _abandon(self, member: _Member, span: Span) -> None:
+    def _abandon(self, member: Member, span: Span) -> None:
         """Cancel a fetch; whole blocks it brought count."""
         fetch = member.fetches[span]
         fetch.sink.close()
@@ -296,7 +285,7 @@ class Conductor:
         if fetch.done is not None:
             fetch.done.cancel()
 
-    def _failed(self, member: _Member, failure: Failure) -> None:
+    def _failed(self, member: Member, failure: Failure) -> None:
         error = failure.value
         if not isinstance(error, SourceError):
             self.log.failure("source {label} broke", failure=failure, label=member.source.label)
@@ -336,7 +325,7 @@ class Conductor:
                 )
         if self._store.complete:
             self._finish(None)
-        elif verdicts:
+        elif any(not verdict.good for verdict in verdicts):
             self.pump()
 
     def _write_failed(self, failure: Failure) -> None:

@@ -1,6 +1,6 @@
 """Which bytes are free, which are owned by which running fetch, and which are delivered?"""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import attrs
 
@@ -97,19 +97,17 @@ class Ledger:
         """A piece is good, and nothing of it is wanted any more."""
         self._settle(self._layout.piece_start(piece), self._layout.piece_end(piece))
 
-    def owners(self, start: int, stop: int) -> Iterator[Running]:
-        """The fetches that owe a byte of this run."""
-        return (fetch for fetch in self.running.values() if fetch.missing.overlap(start, stop))
-
     def is_shared(self, fetch: Running) -> bool:
         """Whether somebody else owes some of what this fetch owes."""
         return any(
             other is not fetch and other.missing.overlap(start, stop)
-            for start, stop in fetch.missing
             for other in self.running.values()
+            if other.span.start < fetch.stop and fetch.span.start < other.stop
+            for start, stop in fetch.missing
         )
 
     def _settle(self, start: int, stop: int) -> None:
         self.free.remove(start, stop)
         for fetch in self.running.values():
-            fetch.missing.remove(start, stop)
+            if fetch.span.start < stop and start < fetch.stop:
+                fetch.missing.remove(start, stop)

@@ -82,11 +82,9 @@ def best_tail(ledger: Ledger, layout: Layout, helper: Helper, pace: Callable[[Ru
             or (best is not None and its.eta <= best[0])
         ):
             continue
-        if ledger.is_shared(fetch):
-            continue
         cut = _cut(fetch, helper.rate, its)
         run = max(_runs(fetch.missing, layout, cut, fetch.stop, helper.allowed), key=_length, default=None)
-        if run is not None and _worth(_length(run), helper.rate, its):
+        if run is not None and _worth(_length(run), helper.rate, its) and not ledger.is_shared(fetch):
             # Who is spared is rid of all behind the cut: what the helper does not take now becomes free.
             best = its.eta, Tail(fetch, run[0], min(run[1], run[0] + FIRST) if its.spare else run[1])
     return best[1] if best is not None else None
@@ -140,14 +138,12 @@ def best_copy(
         eta = its.eta
         if fetch.source == helper.key or fetch.single or not its.known or (best is not None and eta <= best[0]):
             continue
-        if ledger.is_shared(fetch):
-            continue
         for start, stop in fetch.missing:
             # The owner works from the front: what the budget does not cover is left to it.
             start = max(start, aligned(stop - budget))
             needed = (stop - start) / helper.rate if helper.rate > 0 else GRACE
             worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= MIN_SAVED
-            if worth and all(map(helper.allowed, layout.pieces_in(start, stop))):
+            if worth and all(map(helper.allowed, layout.pieces_in(start, stop))) and not ledger.is_shared(fetch):
                 best = eta, start, stop
                 break
     return best[1:] if best is not None else None

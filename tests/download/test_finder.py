@@ -244,6 +244,7 @@ def test_an_interval_is_bounded() -> None:
     hunt = Hunt("hasty", "lazy", clock=clock, hasty=hasty, lazy=lazy)
     hunt.run(20.0)
     assert 15 <= len(hasty.heard) <= 25
+    hasty.down = True
     hunt.run(3700.0, step=1.0)
     assert len(lazy.heard) == 2
     hunt.stop()
