@@ -14,7 +14,7 @@ from tests.integration.processes import Process
 pytestmark = pytest.mark.integration
 
 SIZE = 4 * MIB
-RATE = MIB
+RATE = 3 * MIB // 2
 CACHE = "supernode"
 
 
@@ -67,7 +67,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steered]:
             half_life=600,
         )
         cache = lab.add_node("supernode", CACHE, NORTH + "3", manager=lab.url("manager"), capacity=2 * SIZE)
-        settings = {**cache.settings, "public_url": cache.url, "allow_targets": ["127.0.0.0/8"], "max_upload": 3 * RATE}
+        settings = {**cache.settings, "public_url": cache.url, "allow_targets": ["127.0.0.0/8"], "max_upload": 2 * RATE}
         lab.rewrite(attrs.evolve(cache, settings=settings))
         lab.start()
         url, origin = lab.origin(file, RATE)
@@ -98,9 +98,10 @@ def test_from_demand_to_three_kinds_of_source(network: Steered) -> None:
     until(lambda: network.held() == 1.0, 40, "the super node holds all of it")
     until(lambda: all(client.is_served for client in clients), 40, "both clients are complete")
     # Slowly, so that whoever is found a moment later still finds something to do.
-    last = lab.get(network.resource, "--max-download", "800kB/s", address=NORTH + "20").is_right(network.file)
+    last = lab.get(network.resource, "--max-download", "900kB/s", address=NORTH + "20").is_right(network.file)
     assert last.by_kind["supernode"] > 0
     assert last.by_kind["peer"] > 0
+    assert last.by_kind["server"] > 0
     for client in clients:
         client.process.stop()
         assert client.summary["sha256"] == network.file.sha256

@@ -213,7 +213,7 @@ def test_a_peer_daemon_seeds_fetches_and_names_what_is_wrong(lab: Lab) -> None:
 
 def test_a_stop_in_the_middle_of_a_transfer_is_in_time(lab: Lab) -> None:
     """A seeder, a fetcher and their tracker are all told to stop at once while bytes flow."""
-    big = make_file(lab.folder / "big.bin", 16 * MIB, seed=3)
+    big = make_file(lab.folder / "big.bin", 8 * MIB, seed=3)
     node = lab.services["peer-1"]
     lab.rewrite(type(node)(node.role, node.name, node.address, node.port, {**node.settings, "max_upload": "4MB/s"}))
     lab.start()
