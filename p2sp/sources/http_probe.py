@@ -1,7 +1,7 @@
 """What does an HTTP server say of a URL, and how are servers reached at all?"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,6 +14,7 @@ from p2sp.net.addresses import Network
 from p2sp.sources.http_agent import Answer
 from p2sp.sources.http_facts import Version, file_name, parse_content_range, retry_after, version_of
 from p2sp.sources.http_lane import Deadlines, Lane
+from p2sp.sources.http_meaning import Link, parse_digests, parse_links
 from p2sp.sources.interfaces import ISpanSink, SourceChanged, SourceError, SourceGone, SourceRefused
 
 RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
@@ -57,6 +58,7 @@ class Probe:
     """What the first answer said of a URL. The answer's body is kept, for the first bytes of the download.
 
     `length` is None when the server does not tell it; `ranged` whether it serves parts.
+    `digests` are of the whole file, by hashlib's name; `links` are what else the server says of it.
     """
 
     url: str
@@ -66,6 +68,8 @@ class Probe:
     ranged: bool
     content_type: str
     lane: Lane
+    digests: Mapping[str, bytes] = attrs.field(factory=dict)
+    links: tuple[Link, ...] = ()
 
     def close(self) -> None:
         """Nobody wants the body."""
@@ -76,7 +80,7 @@ async def probe(connect: Connect, url: str) -> Probe:
     """Ask for a URL from its first byte on (a ranged GET, RFC 9110, 14.2). Raises SourceError."""
     lane = connect.lane(url)
     try:
-        answer = await lane.request(url, range_header(0, None))
+        answer = await lane.request(url, _with_digest(range_header(0, None)))
         if answer.status == 416:
             # An empty representation has no first byte to give.
             given = parse_content_range(answer.field("content-range") or "")
@@ -93,7 +97,7 @@ async def probe(connect: Connect, url: str) -> Probe:
             ranged, length, end = True, given.total, given.last + 1
             if length is None:
                 # Nothing tells whether that part is all there is: only a whole answer will do.
-                answer = await lane.request(url, Headers())
+                answer = await lane.request(url, _with_digest(Headers()))
                 check_status(url, answer)
                 if answer.status != 200:
                     raise SourceError(f"{url}: answered {answer.status} to a request for the whole file")
@@ -107,6 +111,8 @@ async def probe(connect: Connect, url: str) -> Probe:
             ranged,
             (answer.field("content-type") or "").partition(";")[0].strip().lower(),
             lane,
+            parse_digests(answer.field("repr-digest"), answer.field("digest")),
+            parse_links(answer.field("link"), answer.url),
         )
     except BaseException:
         lane.close()
@@ -153,6 +159,12 @@ class _Collector:
 def range_header(start: int, stop: int | None) -> Headers:
     """The field that asks for bytes from `start` on, up to `stop` if there is one."""
     return Headers({b"Range": [f"bytes={start}-{'' if stop is None else stop - 1}".encode()]})
+
+
+def _with_digest(headers: Headers) -> Headers:
+    """The same, asking for a digest of the whole file (RFC 9530, 4); answers are of identity coding, so it fits."""
+    headers.setRawHeaders(b"Want-Repr-Digest", [b"sha-256=10"])
+    return headers
 
 
 def version_in(answer: Answer) -> Version:
