@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from cryptography import x509
+
 from p2sp.index.client import IndexClient
 from p2sp.net.addresses import Network
 from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import Identity
 from p2sp.net.mirrors import mirror_policy
+from p2sp.net.proxy import ProxySettings
 from p2sp.net.throttle import TokenBucket
 from p2sp.net.trust import Trust, client_policy
+from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_lane import Deadlines
 from p2sp.sources.http_probe import Connect
 from p2sp.storage.pool import DiskPool
@@ -34,7 +38,8 @@ class Node:
 
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
     by the network's too where the node trusts one. `address` is the local address to connect from, `listen` address
-    and port of the wire.
+    and port of the wire. `authorities`, `credentials` and `proxy` are about servers: whom else to trust, what to tell
+    them, through whom to reach them.
     """
 
     def __init__(
@@ -54,6 +59,9 @@ class Node:
         connections: int = 4,
         deadlines: Deadlines | None = None,
         allowed: Sequence[Network] | None = None,
+        authorities: Sequence[x509.Certificate] = (),
+        credentials: Credentials | None = None,
+        proxy: ProxySettings | None = None,
     ) -> None:
         self.reactor = reactor
         self.identity = identity
@@ -67,7 +75,13 @@ class Node:
         self._services = client_policy(identity, trust)
         self.pool = DiskPool(reactor)
         self.connect = Connect(
-            reactor, mirror_policy(trust), bind_address=address, deadlines=deadlines or Deadlines(), allowed=allowed
+            reactor,
+            mirror_policy(trust, authorities),
+            bind_address=address,
+            deadlines=deadlines or Deadlines(),
+            allowed=allowed,
+            credentials=credentials,
+            proxy=proxy,
         )
         self.wire = PeerNetwork(reactor, identity, upload=bucket(max_upload), slots=slots)
         self._index_api = self.api(index) if index else None

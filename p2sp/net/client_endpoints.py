@@ -18,12 +18,15 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.client import URI
-from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
+from twisted.web.client import URI, Agent, HTTPConnectionPool, ProxyAgent
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from p2sp.net.addresses import GuardedResolver, Network, check_fetch_target
 from p2sp.net.errors import BadAnswer
+from p2sp.net.proxy import Proxy, ProxySettings
+from p2sp.net.tunnel import TunnelEndpoint
 
 # What the headers of an answer may take; Twisted's client would read them without end.
 HEADERS: Final = 256 * 1024
@@ -121,7 +124,8 @@ class ClientEndpoints:
     """Makes an Agent's endpoints: TLS by `policy`, from `bind_address` if given, every connection abortable.
 
     With `allowed` only public addresses and those networks are dialled, whatever a name resolves to or a redirect
-    says; None is for a client whose own user named the target.
+    says; None is for a client whose own user named the target. `proxy` says which servers are reached through another
+    host: https by a tunnel, http through `RoutedAgent`.
     """
 
     def __init__(
@@ -131,8 +135,10 @@ class ClientEndpoints:
         bind_address: str | None,
         timeout: float,
         allowed: Sequence[Network] | None = None,
+        proxy: ProxySettings | None = None,
     ) -> None:
         self._allowed = allowed
+        self._proxy = proxy
         self._names: Any = reactor if allowed is None else _GuardedReactor(reactor, allowed)
         self.opened: set[_Connection] = set()
         self.most_bytes = HEADERS
@@ -149,6 +155,26 @@ class ClientEndpoints:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """The endpoint for a URL's host and port. Raises ForbiddenTarget for an address that must not be dialled."""
         host = uri.host.decode("ascii").strip("[]")
+        proxy = self.proxy_for(uri)
+        if proxy is None:
+            endpoint = self._to(host, uri.port)
+        else:
+            endpoint = TunnelEndpoint(self._to(proxy.host, proxy.port), proxy, host, uri.port)
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return _Endpoint(endpoint, self)
+
+    def proxy_for(self, uri: URI) -> Proxy | None:
+        """The proxy that leads to a URL's server; None for the direct way."""
+        if self._proxy is None:
+            return None
+        return self._proxy.proxy_for(uri.scheme.decode("ascii"), uri.host.decode("ascii"), uri.port)
+
+    def endpoint_of(self, proxy: Proxy) -> IStreamClientEndpoint:
+        """The endpoint of a proxy itself. Raises ForbiddenTarget."""
+        return _Endpoint(self._to(proxy.host, proxy.port), self)
+
+    def _to(self, host: str, port: int) -> IStreamClientEndpoint:
         kind: Any = HostnameEndpoint
         if self._allowed is not None and (isIPAddress(host) or isIPv6Address(host)):
             check_fetch_target(host, self._allowed)
@@ -157,10 +183,8 @@ class ClientEndpoints:
             kind = TCP4ClientEndpoint
         elif isIPv6Address(host):
             kind = TCP6ClientEndpoint
-        endpoint = kind(self._names, host, uri.port, timeout=self._timeout, bindAddress=self._bind)
-        if uri.scheme == b"https":
-            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
-        return _Endpoint(endpoint, self)
+        endpoint: IStreamClientEndpoint = kind(self._names, host, port, timeout=self._timeout, bindAddress=self._bind)
+        return endpoint
 
     def lost(self, connection: _Connection) -> None:
         """A connection is gone."""
@@ -179,3 +203,32 @@ class ClientEndpoints:
         done: Deferred[None] = Deferred()
         self._waiting.append(done)
         return done
+
+
+@implementer(IAgent)
+class RoutedAgent:
+    """An Agent for every way there is: direct, by a tunnel, and for http through a proxy that asks in our place."""
+
+    def __init__(self, reactor: Any, endpoints: ClientEndpoints, pool: HTTPConnectionPool) -> None:
+        self._reactor = reactor
+        self._endpoints = endpoints
+        self._pool = pool
+        self._direct = Agent.usingEndpointFactory(reactor, endpoints, pool=pool)
+        self._proxied: dict[Proxy, ProxyAgent] = {}
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> "Deferred[IResponse]":
+        parsed = URI.fromBytes(uri)
+        proxy = self._endpoints.proxy_for(parsed) if parsed.scheme == b"http" else None
+        asked: Deferred[IResponse]
+        if proxy is None:
+            asked = self._direct.request(method, uri, headers, bodyProducer)
+            return asked
+        if proxy not in self._proxied:
+            self._proxied[proxy] = ProxyAgent(self._endpoints.endpoint_of(proxy), self._reactor, self._pool)
+        headers = Headers() if headers is None else headers.copy()
+        if proxy.authorization is not None:
+            headers.setRawHeaders(b"Proxy-Authorization", [proxy.authorization])
+        asked = self._proxied[proxy].request(method, uri.partition(b"#")[0], headers, bodyProducer)
+        return asked

@@ -83,5 +83,15 @@ class ForbiddenTarget(NetError):
         self.reason = reason
 
 
+class ProxyRefused(NetError):
+    """A proxy answered, and does not lead to the server."""
+
+    def __init__(self, proxy: str, target: str, reason: str) -> None:
+        super().__init__(f"{proxy} does not lead to {target}: {reason}")
+        self.proxy = proxy
+        self.target = target
+        self.reason = reason
+
+
 class Overloaded(NetError):
     """More work is waiting here than is good; the same call may well succeed a moment later."""

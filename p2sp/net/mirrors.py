@@ -1,8 +1,10 @@
 """Whose word does a downloader take about the names of HTTPS servers that are not ours?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet._sslverify import IOpenSSLTrustRoot
 from twisted.internet.ssl import (
@@ -29,13 +31,15 @@ class _Both:
             root._addCACertsToContext(context)
 
 
-def mirror_policy(trust: Trust | None) -> IPolicyForHTTPS:
-    """TLS towards resource servers: TLS 1.2 will do, no certificate of ours is shown.
+def mirror_policy(trust: Trust | None, more: Sequence[x509.Certificate] = ()) -> IPolicyForHTTPS:
+    """TLS towards resource servers: TLS 1.2 will do, no certificate of ours is shown. `more` are authorities the user
+    names.
 
     A super node serves HTTPS under the network's own authority, so that one is believed as well when there is one.
     """
     roots: tuple[Any, ...] = (platformTrust(),)
-    if trust is not None:
-        ours = [Certificate.loadPEM(each.public_bytes(Encoding.PEM)) for each in trust.authorities]
+    authorities = (*(trust.authorities if trust is not None else ()), *more)
+    if authorities:
+        ours = [Certificate.loadPEM(each.public_bytes(Encoding.PEM)) for each in authorities]
         roots = (*roots, trustRootFromCertificates(ours))
     return VerifyingPolicy(_Both(roots), {"raiseMinimumTo": TLSVersion.TLSv1_2})

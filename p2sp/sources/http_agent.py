@@ -7,19 +7,26 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.python.url import URL
-from twisted.web.client import Agent
 from twisted.web.error import InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from p2sp.net.errors import ForbiddenTarget
+from p2sp.net.errors import ForbiddenTarget, ProxyRefused
+from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.interfaces import SourceError, SourceGone
 
 USER_AGENT: Final = b"p2sp/0.1"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SMALL: Final = 64 * 1024
-_FATAL: Final = (InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported, ForbiddenTarget, ValueError)
+_FATAL: Final = (
+    InfiniteRedirection,
+    RedirectWithNoLocation,
+    SchemeNotSupported,
+    ForbiddenTarget,
+    ProxyRefused,
+    ValueError,
+)
 
 
 class Url(URL):
@@ -51,9 +58,11 @@ class PlainAgent:
     """Innermost agent, for one request and its redirects.
 
     Whatever is above asked for, bodies come as they are stored; and what began over TLS stays there.
+    Each server, also one that a redirect names, is told of `credentials` what is meant for it.
     """
 
-    agent: Agent
+    agent: IAgent
+    credentials: Credentials | None = None
     secure: bool = False
 
     def request(
@@ -65,6 +74,8 @@ class PlainAgent:
             raise SourceGone(f"redirect from https to {uri.decode('ascii', 'replace')} refused")
         self.secure = uri.startswith(b"https:")
         headers = headers.copy() if headers is not None else Headers()
+        if self.credentials is not None:
+            self.credentials.apply(uri.decode("ascii"), headers)
         headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
         if not headers.hasHeader(b"User-Agent"):
             headers.setRawHeaders(b"User-Agent", [USER_AGENT])

@@ -19,15 +19,17 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IPolicyForHTTPS
 from zope.interface import implementer
 
 from p2sp.net.addresses import Network
-from p2sp.net.client_endpoints import HEADERS, ClientEndpoints
+from p2sp.net.client_endpoints import HEADERS, ClientEndpoints, RoutedAgent
+from p2sp.net.proxy import ProxySettings
 from p2sp.sources.http_agent import Answer, PlainAgent, Url, as_source_error, reason_of
+from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
 CONNECT_TIMEOUT = 10.0
@@ -159,6 +161,8 @@ class Lane:
         bind_address: str | None = None,
         deadlines: Deadlines | None = None,
         allowed: Sequence[Network] | None = None,
+        credentials: Credentials | None = None,
+        proxy: ProxySettings | None = None,
     ) -> None:
         self.label = label
         self._reactor = reactor
@@ -167,8 +171,9 @@ class Lane:
         self._pool.maxPersistentPerHost = 1
         self._pool.retryAutomatically = False
         self._pool.cachedConnectionTimeout = 60
-        self._endpoints = ClientEndpoints(reactor, policy, bind_address, self._deadlines.connect, allowed)
-        self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, pool=self._pool)
+        self._endpoints = ClientEndpoints(reactor, policy, bind_address, self._deadlines.connect, allowed, proxy)
+        self._agent = RoutedAgent(reactor, self._endpoints, self._pool)
+        self._credentials = credentials
         self._body: _Body | None = None
         self._response: _Response | None = None
         self._asking: Deferred[Any] | None = None
@@ -185,7 +190,7 @@ class Lane:
         """Send a GET and read the answer's head; its body waits for `body_at`. Raises SourceError."""
         self.abort_body()
         self._endpoints.most_bytes = HEADERS
-        client = HTTPClient(cast(IAgent, PlainAgent(self._agent)))
+        client = HTTPClient(cast(IAgent, PlainAgent(cast(IAgent, self._agent), self._credentials)))
         late = False
 
         def too_late() -> None:

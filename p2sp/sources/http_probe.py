@@ -11,7 +11,9 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from p2sp.net.addresses import Network
+from p2sp.net.proxy import ProxySettings
 from p2sp.sources.http_agent import Answer
+from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_facts import Version, file_name, parse_content_range, retry_after, version_of
 from p2sp.sources.http_lane import Deadlines, Lane
 from p2sp.sources.http_meaning import Link, parse_digests, parse_links
@@ -33,6 +35,7 @@ class Connect:
     """How to reach HTTP servers: the reactor, whom to trust, the local address to use, how long to wait.
 
     `allowed` is for a daemon that fetches what others name: besides public addresses only these networks are dialled.
+    `credentials` is what a user wants servers to be told, `proxy` through whom they are reached.
     """
 
     reactor: Any
@@ -40,6 +43,8 @@ class Connect:
     bind_address: str | None = None
     deadlines: Deadlines = attrs.field(factory=Deadlines)
     allowed: Sequence[Network] | None = None
+    credentials: Credentials | None = None
+    proxy: ProxySettings | None = None
 
     def lane(self, label: str) -> Lane:
         """A connection of its own for one fetch at a time."""
@@ -50,6 +55,8 @@ class Connect:
             bind_address=self.bind_address,
             deadlines=self.deadlines,
             allowed=self.allowed,
+            credentials=self.credentials,
+            proxy=self.proxy,
         )
 
 
