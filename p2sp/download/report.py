@@ -12,6 +12,9 @@ import msgspec
 from p2sp.schedule.rate import RateEstimate
 from p2sp.schedule.spans import Kind
 
+MAX_NOTES = 8
+"""Reasons kept of one source."""
+
 
 class ExitCode:
     """What the command ends with; aria2's numbers where one fits."""
@@ -45,6 +48,8 @@ class SourceSummary(msgspec.Struct, frozen=True):
     bytes: int
     rate: float
     failures: int
+    notes: list[str] = msgspec.field(default_factory=list)
+    """Why it was left out, parked or dropped, oldest first."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -77,6 +82,14 @@ class SourceAccount:
     busy_since: float = 0.0
     last_failure: str = ""
     notes: list[str] = attrs.field(factory=list)
+
+    def note(self, reason: str) -> None:
+        """Keep why something was done about it; the first and the latest reasons stay."""
+        if reason in self.notes:
+            return
+        if len(self.notes) >= MAX_NOTES:
+            del self.notes[1]
+        self.notes.append(reason)
 
     def begin(self, now: float) -> None:
         """A fetch starts."""
@@ -132,7 +145,10 @@ class Report:
     def sources(self, now: float) -> list[SourceSummary]:
         """Everybody's part, largest first."""
         ranked = sorted(self.accounts.values(), key=lambda account: -account.bytes)
-        return [SourceSummary(a.label, a.kind.value, a.bytes, round(a.rate(now), 1), a.failures) for a in ranked]
+        return [
+            SourceSummary(a.label, a.kind.value, a.bytes, round(a.rate(now), 1), a.failures, list(a.notes))
+            for a in ranked
+        ]
 
     def tell(self, news: str) -> None:
         """Something a user may want to know at once."""

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from p2sp.download.agreement import agree
 from p2sp.download.conductor import Conductor
 from p2sp.download.dialler import Dialler
 from p2sp.download.errors import DownloadError
@@ -22,7 +23,7 @@ from p2sp.schedule.spans import Kind
 from p2sp.sources.http import HttpSource
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_probe import Probe
-from p2sp.sources.interfaces import Candidate
+from p2sp.sources.interfaces import Candidate, SourceError
 from p2sp.sources.peer import PeerSource
 from p2sp.storage.interfaces import IPieceStore
 from p2sp.tracker.schema import AnnounceRequest, Counters, Event
@@ -68,6 +69,7 @@ class Transfer:
         self._session = token_hex(16)
         self._links: dict[str, PeerLink] = {}
         self._found: Deferred[Descriptor] | None = None
+        self._compared: list[Deferred[Probe]] = []
         self._started = False
         self._trackers = list(node.trackers if trackers is None else trackers)
         self._finder = TrackerFinder(node.reactor, self._trackers, node.api, self._announce, node.rng)
@@ -108,9 +110,18 @@ class Transfer:
             self.node.wire.stored(self)
 
     def download(
-        self, mirrors: Sequence[str] = (), *, found: Probe | None = None, version: Version | None = None
+        self,
+        mirrors: Sequence[str] = (),
+        *,
+        found: Probe | None = None,
+        version: Version | None = None,
+        unproven: Sequence[str] = (),
     ) -> "Deferred[None]":
-        """Fetch what is missing; fires when every piece is verified. Fails with DownloadError; cancelling stops."""
+        """Fetch what is missing; fires when every piece is verified. Fails with DownloadError; cancelling stops.
+
+        `unproven` are servers that must first be shown to hold what `found` holds: for content without piece hashes.
+        They are compared while the download runs, and join it when they agree.
+        """
         assert self.store is not None
         assert self.content is not None
         conductor = Conductor(
@@ -128,30 +139,53 @@ class Transfer:
         )
         self.conductor = conductor
         done = conductor.run()
+        if found is not None and not self.store.complete:
+            # Before the first server is asked for more: what fails at once must find that others are looked at.
+            for url in dict.fromkeys(unproven[:MAX_MIRRORS]):
+                self._compare(found, url)
         for url in dict.fromkeys(mirrors[:MAX_MIRRORS]):
-            first = found if found is not None and found.url == url else None
-            conductor.add(
-                HttpSource(
-                    self.node.connect,
-                    url,
-                    self.content,
-                    connections=self.node.connections,
-                    found=first,
-                    version=version,
-                )
-            )
+            self._add_server(url, found if found is not None and found.url == url else None, version)
         self.start()
         for link in self._links.values():
             self._add_source(link)
         return done.addCallback(self._completed)
 
+    def _add_server(self, url: str, found: Probe | None, version: Version | None) -> None:
+        assert self.conductor is not None
+        assert self.content is not None
+        connections = self.node.connections
+        source = HttpSource(self.node.connect, url, self.content, connections=connections, found=found, version=version)
+        self.conductor.add(source)
+
+    def _compare(self, first: Probe, url: str) -> None:
+        asked = Deferred.fromCoroutine(agree(self.node.connect, first, url, self.node.rng))
+        self._compared.append(asked)
+
+        def judged(result: Probe | Failure) -> None:
+            self._compared.remove(asked)
+            if isinstance(result, Probe):
+                self._add_server(url, result, None)
+            elif result.check(SourceError):
+                self.report.account(url, Kind.SERVER).note(str(result.value))
+                self.report.tell(str(result.value))
+            elif not result.check(CancelledError):
+                self.log.failure("the comparison with {url} broke", failure=result, url=url)
+
+        asked.addBoth(judged)
+
+    def _let_comparisons_go(self) -> None:
+        for asked in list(self._compared):
+            asked.cancel()
+
     def _completed(self, _: None) -> None:
+        self._let_comparisons_go()
         self._dialler.stop()
         if self._started:
             self._finder.announce(Event.COMPLETED)
 
     async def stop(self) -> None:
         """Leave the swarm and let go of every source. The store stays open: it is the caller's."""
+        self._let_comparisons_go()
         if self.conductor is not None:
             self.conductor.stop()
         self._dialler.stop()
@@ -161,7 +195,7 @@ class Transfer:
             await self.node.wire.unshare(self)
 
     def _expecting(self) -> bool:
-        return self._started and bool(self._trackers)
+        return bool(self._compared) or (self._started and bool(self._trackers))
 
     @property
     def isp(self) -> str | None:
