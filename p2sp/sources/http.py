@@ -5,21 +5,22 @@ from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from p2sp.resource.layout import Segment
 from p2sp.resource.verification import Content
 from p2sp.schedule.spans import Kind, Span
+from p2sp.sources.http_asking import Asker, Wanted
 from p2sp.sources.http_facts import Version, parse_content_range
+from p2sp.sources.http_hosts import RANGE_AGAIN
 from p2sp.sources.http_lane import Lane
-from p2sp.sources.http_probe import Connect, Probe, check_status, range_header, version_in
+from p2sp.sources.http_probe import Connect, Probe, version_in
 from p2sp.sources.interfaces import ISource, ISpanSink, SourceChanged, SourceError, SourceGone
 
 
 @implementer(ISource)
 class HttpSource:
-    """One URL of a resource, over up to `connections` connections.
+    """One URL of a resource, over up to `connections` connections to its host, which all URLs of that host share.
 
     A server that ignores ranges is read from the start on one connection, and what is not wanted is thrown away: its
     bytes are never written where they do not belong. For a tree of files the URL is a folder and file paths are
@@ -46,20 +47,33 @@ class HttpSource:
         self._content = content
         self._connections = max(1, connections)
         self._ranged: bool | None = None
+        self._ignored_at = 0.0
+        self._host = connect.hosts.of(url)
+        self._asker = Asker(connect.reactor, url, self._host)
         self._idle: list[Lane] = []
         self._busy: dict[Span, tuple[Lane | None, list[int]]] = {}
         self._watchers: list[Callable[[], None]] = []
         if found is not None:
             self.version = found.version
-            self._ranged = found.ranged
+            self._learn(ranged=found.ranged)
+            self._asker.learn(found.url, found.final_url or found.url)
+            found.lane.counted = self._counted
             self._idle.append(found.lane)
 
     @property
     def slots(self) -> int:
-        """One connection until the server has shown that it serves parts, then as many as allowed."""
-        if self.closed:
+        """One connection until the server has shown that it serves parts, then what its host may be asked for.
+
+        Each URL has a connection of its own, unless the host has asked for fewer.
+        """
+        allowed = self._host.allowed(self._connections, self._connect.reactor.seconds())
+        if self.closed or not allowed:
             return 0
-        return self._connections if self._ranged else 1
+        mine = len(self._busy)
+        more = max(allowed - self._host.busy, 0)
+        if not mine and not self._host.refusing:
+            more = max(more, 1)
+        return min(self._connections if self._ranged else 1, mine + more)
 
     @property
     def in_row(self) -> bool:
@@ -88,6 +102,7 @@ class HttpSource:
 
     def fetch(self, span: Span, sink: ISpanSink) -> "Deferred[None]":
         self._busy[span] = (None, [span.stop])
+        self._host.busy += 1
         return Deferred.fromCoroutine(self._fetch(span, sink))
 
     def shorten(self, span: Span, stop: int) -> None:
@@ -122,6 +137,7 @@ class HttpSource:
                 self._idle.append(lane)
         finally:
             del self._busy[span]
+            self._host.busy -= 1
 
     def _lane_for(self, start: int) -> Lane:
         """The lane whose open body goes on where we want to begin, else an idle one, else a new one."""
@@ -129,7 +145,9 @@ class HttpSource:
         if chosen is None and self._idle:
             chosen = next((lane for lane in self._idle if lane.position is None), self._idle[0])
         if chosen is None:
-            return self._connect.lane(self.label)
+            chosen = self._connect.lane(self.label)
+            chosen.counted = self._counted
+            return chosen
         self._idle.remove(chosen)
         return chosen
 
@@ -154,11 +172,21 @@ class HttpSource:
         length = self._content.layout.lengths[segment.file]
         base = segment.position - segment.offset
         offset = start - base
-        bounded = self._ranged is not False
-        answer = await lane.request(
-            self._url_of(segment.file), range_header(offset, stop - base) if bounded else Headers()
+        now = self._connect.reactor.seconds()
+        bounded = self._ranged is not False or now - self._ignored_at >= RANGE_AGAIN
+        judged = self._content.descriptor is not None
+        answer = await self._asker.ask(
+            lane,
+            Wanted(
+                self._url_of(segment.file),
+                offset,
+                stop - base,
+                length,
+                bounded,
+                version=None if judged else self.version,
+                expects_part=self._ranged is True,
+            ),
         )
-        check_status(self.label, answer)
         self._compare(version_in(answer))
         if answer.status == 206:
             given = parse_content_range(answer.field("content-range") or "")
@@ -200,7 +228,15 @@ class HttpSource:
             last_modified=self.version.last_modified or version.last_modified,
         )
 
+    def _counted(self, count: int) -> None:
+        if self._host.arrived(count, self._connect.reactor.seconds()):
+            self._changed()
+
     def _learn(self, *, ranged: bool) -> None:
+        if ranged:
+            self._host.serves_parts()
+        else:
+            self._ignored_at = self._connect.reactor.seconds()
         if self._ranged is not ranged:
             self._ranged = ranged
             self._changed()

@@ -7,7 +7,7 @@ only say goodbye politely and then waits for a server that goes on sending), and
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import attrs
@@ -82,6 +82,7 @@ class _Body(Protocol):
             self.position += len(data)
             self.sink.received(at, data)
         self._settle()
+        self.lane.counted(len(data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.ended = reason
@@ -180,6 +181,8 @@ class Lane:
         self._closed = False
         self._silence: IDelayedCall | None = None
         self._paused = False
+        self.counted: Callable[[int], None] = lambda count: None
+        """Told of the bytes that a fetch gets."""
 
     @property
     def position(self) -> int | None:

@@ -15,6 +15,7 @@ from p2sp.net.proxy import ProxySettings
 from p2sp.sources.http_agent import Answer
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_facts import Version, file_name, parse_content_range, retry_after, version_of
+from p2sp.sources.http_hosts import Hosts
 from p2sp.sources.http_lane import Deadlines, Lane
 from p2sp.sources.http_meaning import Link, parse_digests, parse_links
 from p2sp.sources.interfaces import ISpanSink, SourceChanged, SourceError, SourceGone, SourceRefused
@@ -35,7 +36,8 @@ class Connect:
     """How to reach HTTP servers: the reactor, whom to trust, the local address to use, how long to wait.
 
     `allowed` is for a daemon that fetches what others name: besides public addresses only these networks are dialled.
-    `credentials` is what a user wants servers to be told, `proxy` through whom they are reached.
+    `credentials` is what a user wants servers to be told, `proxy` through whom they are reached. `hosts` is what is
+    known of servers, over all downloads.
     """
 
     reactor: Any
@@ -45,6 +47,7 @@ class Connect:
     allowed: Sequence[Network] | None = None
     credentials: Credentials | None = None
     proxy: ProxySettings | None = None
+    hosts: Hosts = attrs.field(factory=Hosts)
 
     def lane(self, label: str) -> Lane:
         """A connection of its own for one fetch at a time."""
@@ -77,6 +80,8 @@ class Probe:
     lane: Lane
     digests: Mapping[str, bytes] = attrs.field(factory=dict)
     links: tuple[Link, ...] = ()
+    final_url: str = ""
+    """Where redirects led."""
 
     def close(self) -> None:
         """Nobody wants the body."""
@@ -120,6 +125,7 @@ async def probe(connect: Connect, url: str) -> Probe:
             lane,
             parse_digests(answer.field("repr-digest"), answer.field("digest")),
             parse_links(answer.field("link"), answer.url),
+            answer.url,
         )
     except BaseException:
         lane.close()

@@ -45,7 +45,7 @@ def ranged(origin: Origin, hit: Hit) -> tuple[int, int]:
 @scenario("honest")
 def honest(origin: Origin, talk: Talk, hit: Hit) -> None:
     wanted = origin.wanted(hit)
-    if wanted is None:
+    if wanted is None or hit.fields.get("if-range", origin.etag) != origin.etag:
         whole(origin, talk, hit, "Accept-Ranges: bytes")
     elif wanted[0] >= len(origin.data):
         talk.head("416 Range Not Satisfiable", f"Content-Range: bytes */{len(origin.data)}", "Content-Length: 0")
@@ -221,6 +221,46 @@ def loop(origin: Origin, talk: Talk, hit: Hit) -> None:
 def redirect(origin: Origin, talk: Talk, hit: Hit) -> None:
     talk.head("302 Found", f"Location: {origin.target}", "Content-Length: 4")
     talk.transport.write(b"away")
+
+
+@scenario("signed")
+def signed(origin: Origin, talk: Talk, hit: Hit) -> None:
+    """Only the URL that `redirect` leads to now is good."""
+    if origin.target.endswith(hit.path):
+        honest(origin, talk, hit)
+    else:
+        talk.head("403 Forbidden", "Content-Length: 7")
+        talk.transport.write(b"expired")
+
+
+@scenario("no-if-range")
+def no_if_range(origin: Origin, talk: Talk, hit: Hit) -> None:
+    """Drops the range of every request on a condition."""
+    if "if-range" in hit.fields:
+        whole(origin, talk, hit)
+    else:
+        honest(origin, talk, hit)
+
+
+@scenario("fickle")
+def fickle(origin: Origin, talk: Talk, hit: Hit) -> None:
+    """Ignores ranges at first."""
+    if origin.busy > 0:
+        origin.busy -= 1
+        whole(origin, talk, hit)
+    else:
+        honest(origin, talk, hit)
+
+
+@scenario("moody")
+def moody(origin: Origin, talk: Talk, hit: Hit) -> None:
+    """Refuses so many ranges that do not begin the file."""
+    wanted = origin.wanted(hit)
+    if wanted is not None and wanted[0] and origin.busy > 0:
+        origin.busy -= 1
+        talk.head("416 Range Not Satisfiable", f"Content-Range: bytes */{len(origin.data)}", "Content-Length: 0")
+    else:
+        honest(origin, talk, hit)
 
 
 @scenario("new-etag")

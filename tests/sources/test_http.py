@@ -6,10 +6,11 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, mayb
 
 from p2sp.resource.verification import undescribed
 from p2sp.schedule.spans import Kind, Span
+from p2sp.sources.http_hosts import MEASURE
 from p2sp.sources.http_lane import Deadlines
 from p2sp.sources.http_probe import HttpStatus, NotFound
 from p2sp.sources.interfaces import SourceChanged, SourceError, SourceGone, SourceRefused, SourceStalled
-from tests.sources.http_case import DATA, HttpCase, Sink
+from tests.sources.http_case import DATA, HttpCase, Sink, reactor
 
 END = len(DATA)
 LAST = f"{END - 1}-{END - 1}"
@@ -50,7 +51,14 @@ class DeliveryTests(HttpCase):
         source = self.source("honest", connections=3)
         self.assertEqual(source.slots, 1)
         await self.fetch(source, 0, 1000)
-        self.assertEqual(source.slots, 3)
+        self.assertEqual(source.slots, 2, "two when it serves parts")
+        now = reactor.seconds()
+        host = source._connect.hosts.of(source.url)
+        host.busy = 2
+        for step in range(3):
+            host.arrived(100_000, now + step * MEASURE)
+        host.busy = 0
+        self.assertEqual(source.slots, 3, "and as many as allowed while that brings more")
         spans = [(0, 200_000), (200_000, 400_000), (400_000, END)]
         await gatherResults([Deferred.fromCoroutine(self.fetch(source, *span)) for span in spans])
         self.assertEqual(self.origin.connections, 3)
@@ -91,10 +99,10 @@ class DeliveryTests(HttpCase):
         news: list[int] = []
         stop = source.watch(lambda: news.append(source.slots))
         await self.fetch(source, 0, 1000)
-        self.assertEqual(news, [4])
+        self.assertEqual(news, [2])
         stop()
         source.close()
-        self.assertEqual((source.slots, source.closed, source.has(0), news), (0, True, False, [4]))
+        self.assertEqual((source.slots, source.closed, source.has(0), news), (0, True, False, [2]))
 
     async def test_shorten(self) -> None:
         source = self.source("honest")

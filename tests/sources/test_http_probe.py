@@ -59,7 +59,7 @@ class ProbeTests(HttpCase):
             found = await self.probed(scenario)
             before = len(self.origin.hits) - 1 - (scenario == "star")
             source = self.source(scenario, found=found)
-            self.assertEqual(source.slots, 4 if found.ranged else 1)
+            self.assertEqual(source.slots, 2 if found.ranged else 1)
             await self.fetch(source, 0, 100_000)
             await self.fetch(source, 100_000, END)
             self.assertEqual(len(self.origin.hits) - before, requests, scenario)
