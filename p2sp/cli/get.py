@@ -3,72 +3,62 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
-from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from p2sp.cli.account import account, last_line, write_summary
 from p2sp.cli.job import GetOptions, Job
 from p2sp.cli.outcome import UserError, describe
+from p2sp.cli.place import free_name, open_somewhere, set_time
 from p2sp.cli.progress import Progress, Snapshot, Ticker, human
 from p2sp.cli.resolve import Resolver
+from p2sp.cli.stream import Outlet, PipeClosed
 from p2sp.cli.targets import Target
+from p2sp.cli.unfinished import Entry, Unfinished
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report, Summary
 from p2sp.download.transfer import Transfer
 from p2sp.download.unsized import fetch_unsized
-from p2sp.net.identity import create_identity
 from p2sp.resource.descriptor import Descriptor
 from p2sp.resource.verification import Content, Verified, undescribed
-from p2sp.storage.disk import DiskStore, open_complete, open_store
+from p2sp.storage.disk import DiskStore, open_complete
 from p2sp.storage.interfaces import Validators
 
 FLOOR_RATE = 1_000_000.0
 """Bytes a second below which `--mode offload` lets resource servers help."""
 
 
-class Getter:
-    """Fetches targets one after another with one node."""
+@attrs.frozen
+class Outcome:
+    """How a target ended: exit code, where it lies, and what went wrong."""
 
-    def __init__(self, reactor: Any, options: GetOptions, view: Progress) -> None:
-        self._reactor = reactor
+    code: int
+    path: str | None = None
+    error: str | None = None
+
+
+class Getter:
+    """Fetches one target with a node that others use too. `alone` False has its news say whose they are."""
+
+    def __init__(
+        self, node: Node, options: GetOptions, view: Progress, book: Unfinished | None = None, *, alone: bool = True
+    ) -> None:
+        self._reactor = node.reactor
+        self._node = node
         self._options = options
         self._view = view
-        site = options.site
-        self._node = Node(
-            reactor,
-            create_identity(),
-            rng=Random(),
-            trust=site.trust if site is not None else None,
-            index=site.file.index if site is not None else None,
-            trackers=site.file.trackers if site is not None else (),
-            address=options.address,
-            listen=(options.address or "0.0.0.0", 0) if site is not None else None,  # noqa: S104 - peers come from anywhere
-            max_upload=options.max_upload,
-            max_download=options.max_download,
-            connections=options.connections,
-        )
+        self._book = book
+        self._alone = alone
+        self._text = ""
+        self._outlet = Outlet(node.pool) if options.streaming else None
 
-    async def get_all(self, targets: Sequence[Target]) -> int:
-        """Fetch every target; the exit code of the first that failed, or 0."""
-        self._node.start()
-        worst = ExitCode.OK
-        try:
-            for target in targets:
-                code = await self._get(target)
-                worst = worst or code
-                if code == ExitCode.INTERRUPTED:
-                    break
-        finally:
-            self._view.close()
-            await self._node.stop()
-        return worst
-
-    async def _get(self, target: Target) -> int:
+    async def get(self, text: str, target: Target) -> Outcome:
+        """Fetch it, to the last word about it on the screen; `text` is what the user wrote."""
+        self._text = text
         job = Job(mirrors=list(self._options.mirrors))
-        report = Report(self._reactor.seconds(), listener=self._view.say)
+        report = Report(self._reactor.seconds(), listener=lambda news: self._say(job, news))
         error: BaseException | None = None
         try:
             resolver = Resolver(
@@ -76,6 +66,7 @@ class Getter:
             )
             await resolver.resolve(target, job, report)
             await self._fetch(job, report)
+            await self._cross_out(job)
             await self._seed(job)
         except BaseException as caught:  # noqa: BLE001 - judged below, also a Ctrl-C that cancels us
             error = caught
@@ -85,6 +76,40 @@ class Getter:
         finally:
             await self._let_go(job)
         return self._conclude(job, report, error)
+
+    def _say(self, job: Job, news: str) -> None:
+        self._view.say(news if self._alone else f"{self._name(job)}: {news}")
+
+    def _name(self, job: Job) -> str:
+        if self._outlet is not None and job.content is not None:
+            return job.content.name
+        return job.path.name if job.path is not None else self._text[-60:]
+
+    async def _note(self, job: Job) -> None:
+        """Write down what is begun, so that it can be taken up without knowing the command."""
+        if self._book is None or job.path is None or self._outlet is not None:
+            return
+        checksum = self._options.checksum
+        local = Path(self._text)
+        entry = Entry(
+            target=str(local.absolute()) if "://" not in self._text and local.is_file() else self._text,
+            path=str(job.path.absolute()),
+            mirrors=list(self._options.mirrors),
+            checksum="=".join(checksum) if checksum is not None else None,
+            in_order=self._options.in_order,
+        )
+        try:
+            await self._node.pool.run(self._book.note, entry)
+        except UserError as problem:
+            self._say(job, str(problem))
+
+    async def _cross_out(self, job: Job) -> None:
+        if self._book is None or job.path is None or self._outlet is not None:
+            return
+        try:
+            await self._node.pool.run(self._book.done, str(job.path.absolute()))
+        except UserError as problem:
+            self._say(job, str(problem))
 
     # -- fetch -----------------------------------------------------------------------------------------------
 
@@ -102,7 +127,7 @@ class Getter:
             content=content,
             store=store,
             mode=self._options.mode,
-            in_order=self._options.in_order,
+            in_order=self._options.in_order or self._outlet is not None,
             floor_rate=FLOOR_RATE,
         )
         transfer.report = report
@@ -110,6 +135,8 @@ class Getter:
 
     def _path_for(self, name: str) -> Path:
         output = self._options.output
+        if self._outlet is not None:
+            return self._outlet.place()
         if output is None:
             return Path(name)
         path = Path(output)
@@ -122,20 +149,25 @@ class Getter:
         content = job.content
         if self._options.checksum is not None and not content.single:
             raise UserError(f"{content.name} is a folder, and --checksum is of one file", ExitCode.BAD_INPUT)
+        if self._outlet is not None and not content.single:
+            raise UserError(f"{content.name} is a folder, and -o - writes one file", ExitCode.BAD_INPUT)
         job.path = self._path_for(content.name)
         job.length = content.layout.length
         version = job.found.version if job.found is not None else None
-        job.store = store = await open_store(
+        job.store = store = await open_somewhere(
             job.path,
             content,
             self._node.pool,
             self._reactor,
+            rename=self._options.rename,
             overwrite=self._options.overwrite,
             fresh=self._options.fresh,
             validators=None
             if job.found is None or version is None
             else Validators(job.found.url, version.etag, version.last_modified),
         )
+        job.path = store.path
+        await self._note(job)
         if store.bytes_verified:
             report.tell(f"{human(store.bytes_verified)} are there from an earlier run")
         if job.transfer is None:
@@ -146,9 +178,11 @@ class Getter:
         ticker.start()
         try:
             mirrors = self._same_file_only(job, report)
-            await job.transfer.download(mirrors, found=job.found, version=version if len(mirrors) == 1 else None)
+            running = job.transfer.download(mirrors, found=job.found, version=version if len(mirrors) == 1 else None)
+            await (running if self._outlet is None else self._outlet.beside(running, store))
         finally:
             ticker.stop()
+            self._view.done(self._name(job))
         await self._finish(job, store)
 
     def _same_file_only(self, job: Job, report: Report) -> list[str]:
@@ -168,6 +202,8 @@ class Getter:
         assert job.found is not None
         found = job.found
         job.path = self._path_for(found.name)
+        if self._options.rename:
+            job.path = await self._node.pool.run(free_name, job.path)
 
         async def approve(part: Path, length: int) -> None:
             job.length = length
@@ -194,7 +230,11 @@ class Getter:
             )
         finally:
             ticker.stop()
+            self._view.done(self._name(job))
+        if self._outlet is not None:
+            await self._outlet.copy(job.path)
         job.complete = True
+        await self._keep_time(job)
 
     async def _finish(self, job: Job, store: DiskStore) -> None:
         assert job.content is not None
@@ -202,11 +242,16 @@ class Getter:
         await self._check_digest(job, store)
         await store.finish()
         job.complete = True
+        await self._keep_time(job)
         if self._options.torrent is not None:
             if job.content.descriptor is None:
-                self._view.say(f"{self._options.torrent} is not written: nothing described the file")
+                self._say(job, f"{self._options.torrent} is not written: nothing described the file")
             else:
                 _write_torrent(self._options.torrent, job.content.descriptor, job.mirrors)
+
+    async def _keep_time(self, job: Job) -> None:
+        if self._options.keep_time and job.found is not None and job.path is not None:
+            await self._node.pool.run(set_time, job.path, job.found.version.last_modified)
 
     async def _check_digest(self, job: Job, store: DiskStore, *, kept: bool = True) -> None:
         wanted = self._options.checksum
@@ -241,13 +286,15 @@ class Getter:
             await job.transfer.stop()
         if job.store is not None:
             await job.store.close()
+        if self._outlet is not None:
+            await self._node.pool.run(self._outlet.clean_up)
 
     # -- what the user reads ---------------------------------------------------------------------------------
 
     def _snapshot(self, job: Job, report: Report) -> Snapshot:
         store = job.store
         return Snapshot(
-            name=job.path.name if job.path is not None else "",
+            name=self._name(job),
             total=job.length if store is not None else None,
             done=store.bytes_verified if store is not None else report.received,
             rate=report.rate.rate(self._reactor.seconds()),
@@ -257,10 +304,10 @@ class Getter:
             else 1,
         )
 
-    def _conclude(self, job: Job, report: Report, error: BaseException | None) -> int:
+    def _conclude(self, job: Job, report: Report, error: BaseException | None) -> Outcome:
         message, code = None, ExitCode.OK
         if isinstance(error, CancelledError):
-            kept = job.store is not None and job.store.bytes_verified > 0
+            kept = self._outlet is None and job.store is not None and job.store.bytes_verified > 0
             message = "interrupted" + ("; the same command goes on from here" if kept else "")
             code = ExitCode.INTERRUPTED
         elif error is not None:
@@ -268,12 +315,17 @@ class Getter:
             if known is None:
                 raise error
             message, code = known
+        if self._outlet is not None:
+            job.path = Path("-")
         summary = self._summarise(job, report, message)
+        if self._options.why or self._view.explains:
+            self._view.why(self._name(job), summary.sources)
         if message is None:
-            print(last_line(summary), flush=True)
-        else:
+            # Standard output is the file's where it goes there.
+            print(last_line(summary), file=sys.stdout if self._outlet is None else sys.stderr, flush=True)
+        elif not isinstance(error, PipeClosed):
             print(f"p2sp: {message}", file=sys.stderr, flush=True)
-        return code
+        return Outcome(code, summary.path, message)
 
     def _summarise(self, job: Job, report: Report, error: str | None = None) -> Summary:
         summary = account(job, report, self._reactor.seconds(), error)
@@ -281,7 +333,7 @@ class Getter:
             try:
                 write_summary(self._options.summary, summary)
             except UserError as problem:
-                self._view.say(str(problem))
+                self._say(job, str(problem))
         return summary
 
 

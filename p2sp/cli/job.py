@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import attrs
+from cryptography import x509
 
 from p2sp.cli.site_file import Site
 from p2sp.download.transfer import Transfer
+from p2sp.net.proxy import ProxySettings
 from p2sp.resource.verification import Content, Verified
 from p2sp.schedule.scheduler import Mode
+from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_probe import Probe
 from p2sp.storage.disk import DiskStore
 
@@ -20,6 +23,7 @@ class GetOptions:
     mirrors: tuple[str, ...] = ()
     checksum: tuple[str, str] | None = None
     site: Site | None = None
+    jobs: int = 3
     mode: Mode = Mode.FAST
     connections: int = 4
     max_download: int | None = None
@@ -30,7 +34,20 @@ class GetOptions:
     torrent: Path | None = None
     address: str | None = None
     overwrite: bool = False
+    rename: bool = False
     fresh: bool = False
+    keep_time: bool = True
+    why: bool = False
+    on_complete: tuple[str, ...] = ()
+    on_error: tuple[str, ...] = ()
+    credentials: Credentials | None = None
+    proxy: ProxySettings | None = None
+    authorities: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the file goes to standard output."""
+        return self.output == "-"
 
 
 @attrs.define

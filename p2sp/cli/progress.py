@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TextIO
 
 import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from p2sp.download.report import SourceSummary
 from p2sp.schedule.spans import Kind
 
 WORDS = {Kind.SERVER: "server", Kind.SUPERNODE: "super node", Kind.PEER: "peer"}
@@ -35,13 +37,22 @@ class Snapshot:
 
 
 class Progress(Protocol):
-    """Something that shows snapshots."""
+    """Something that shows snapshots, of several downloads side by side; `done` says that one of them is over.
+
+    `why` tells the account of each source of a download that is over.
+    """
 
     interval: float
+    explains: bool
+    """Whether it takes the account of every source unasked."""
 
     def show(self, snapshot: Snapshot) -> None: ...
 
+    def done(self, name: str) -> None: ...
+
     def say(self, news: str) -> None: ...
+
+    def why(self, name: str, sources: Sequence[SourceSummary]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -70,14 +81,23 @@ def kinds_in_words(by_kind: dict[str, int]) -> str:
     return ", ".join(f"{WORDS[kind]} {by_kind[kind] * 100 / total:.0f} %" for kind in Kind if by_kind.get(kind))
 
 
+def source_in_words(source: SourceSummary) -> str:
+    """What a source gave, how fast, and what was to be said of it."""
+    line = f"{WORDS[Kind(source.kind)]} {source.label}: {human(source.bytes)} at {human(source.rate)}/s"
+    if source.failures:
+        line += f", {source.failures} failure{'' if source.failures == 1 else 's'}"
+    return "; ".join([line, *source.notes])
+
+
 class PlainProgress:
     """A line now and then, for pipes and log files."""
 
     interval = 2.0
+    explains = False
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._last = ""
+        self._last: dict[str, str] = {}
 
     def show(self, snapshot: Snapshot) -> None:
         part = f" of {human(snapshot.total)}" if snapshot.total is not None else ""
@@ -87,12 +107,19 @@ class PlainProgress:
             f"{snapshot.name}: {human(snapshot.done)}{part}{percent} at {human(snapshot.rate)}/s "
             f"from {snapshot.sources} source{'' if snapshot.sources == 1 else 's'}{'; ' + kinds if kinds else ''}"
         )
-        if line != self._last:
+        if line != self._last.get(snapshot.name):
             print(line, file=self._out, flush=True)
-        self._last = line
+        self._last[snapshot.name] = line
+
+    def done(self, name: str) -> None:
+        self._last.pop(name, None)
 
     def say(self, news: str) -> None:
         print(news, file=self._out, flush=True)
+
+    def why(self, name: str, sources: Sequence[SourceSummary]) -> None:
+        for source in sources:
+            self.say(f"{name}: {source_in_words(source)}")
 
     def close(self) -> None:
         """Lines need no end."""
@@ -102,6 +129,7 @@ class JsonProgress:
     """One JSON object a line, for programs."""
 
     interval = 1.0
+    explains = True
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -109,8 +137,15 @@ class JsonProgress:
     def show(self, snapshot: Snapshot) -> None:
         self._write({"event": "progress", **attrs.asdict(snapshot), "eta": snapshot.eta})
 
+    def done(self, name: str) -> None:
+        """Nothing is kept of it."""
+
     def say(self, news: str) -> None:
         self._write({"event": "news", "text": news})
+
+    def why(self, name: str, sources: Sequence[SourceSummary]) -> None:
+        for source in sources:
+            self._write({"event": "source", "name": name, **msgspec.to_builtins(source)})
 
     def _write(self, value: dict[str, Any]) -> None:
         print(json.dumps(value), file=self._out, flush=True)
@@ -120,15 +155,26 @@ class JsonProgress:
 
 
 class NoProgress:
-    """Silence."""
+    """Silence, but for what is asked for."""
 
     interval = 3600.0
+    explains = False
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
 
     def show(self, snapshot: Snapshot) -> None:
         """Nothing is shown."""
 
+    def done(self, name: str) -> None:
+        """Nothing was shown."""
+
     def say(self, news: str) -> None:
         """Nothing is said."""
+
+    def why(self, name: str, sources: Sequence[SourceSummary]) -> None:
+        for source in sources:
+            print(f"{name}: {source_in_words(source)}", file=self._out, flush=True)
 
     def close(self) -> None:
         """Nothing was begun."""
@@ -138,6 +184,7 @@ class BarProgress:
     """A bar in the colours of the kinds of source, for terminals."""
 
     interval = 0.25
+    explains = False
 
     def __init__(self, out: TextIO) -> None:
         # Drawing is slow to import; pipes and scripts never pay for it.
@@ -147,9 +194,20 @@ class BarProgress:
         self._console = Console(file=out)
         self._live = Live("", console=self._console, auto_refresh=False, transient=True)
         self._live.start()
+        self._rows: dict[str, Any] = {}
 
     def show(self, snapshot: Snapshot) -> None:
-        self._live.update(self._draw(snapshot), refresh=True)
+        self._rows[snapshot.name] = self._draw(snapshot)
+        self._refresh()
+
+    def done(self, name: str) -> None:
+        if self._rows.pop(name, None) is not None:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        from rich.console import Group
+
+        self._live.update(Group(*self._rows.values()), refresh=True)
 
     def _draw(self, snapshot: Snapshot) -> Any:
         from rich.text import Text
@@ -174,7 +232,12 @@ class BarProgress:
         return line
 
     def say(self, news: str) -> None:
-        self._console.print(news, style="yellow", highlight=False)
+        # Names of files and servers are no markup.
+        self._console.print(news, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def why(self, name: str, sources: Sequence[SourceSummary]) -> None:
+        for source in sources:
+            self.say(f"{name}: {source_in_words(source)}")
 
     def close(self) -> None:
         self._live.stop()
@@ -189,7 +252,7 @@ def make_progress(kind: str, out: TextIO = sys.stderr) -> Progress:
         "plain": PlainProgress,
         "json": JsonProgress,
     }
-    return makers[kind](out) if kind in makers else NoProgress()
+    return makers.get(kind, NoProgress)(out)
 
 
 class Ticker:

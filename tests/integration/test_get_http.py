@@ -69,7 +69,7 @@ def test_what_curl_gets(
     with PythonServer(root) as python:
         base = {"http": nginx.plain, "https": nginx.secure, "python": python.url}[kind]
         urls = [f"{base}/{name}.bin" for name in SIZES]
-        result = get(tmp_path, *urls, "-o", f"{out}/", "--summary", summary)
+        result = get(tmp_path, *urls, "-o", f"{out}/", "--summary", summary, "--jobs", "1")
         assert result.returncode == 0, result.stderr
         assert names(out) == sorted(f"{name}.bin" for name in SIZES)
         for name in SIZES:
@@ -83,7 +83,7 @@ def test_what_curl_gets(
     assert account["sha256"] == sha256((root / "large.bin").read_bytes()).hexdigest()
     assert account["bytes_by_kind"] == {"server": 48 * MIB, "supernode": 0, "peer": 0}
     [source] = account["sources"]
-    assert set(source) == {"label", "kind", "bytes", "rate", "failures"}
+    assert set(source) == {"label", "kind", "bytes", "rate", "failures", "notes"}
     assert (source["label"], source["kind"], source["failures"]) == (urls[-1], "server", 0)
 
 
@@ -131,7 +131,7 @@ def test_where_it_goes(root: Path, nginx: Nginx, tmp_path: Path) -> None:
 
 def test_a_target_that_fails_does_not_stop_the_next(nginx: Nginx, tmp_path: Path) -> None:
     port = free_port()
-    result = get(tmp_path, f"{nginx.plain}/none.bin", f"http://127.0.0.1:{port}/x", f"{nginx.plain}/one.bin")
+    result = get(tmp_path, f"{nginx.plain}/none.bin", f"http://127.0.0.1:{port}/x", f"{nginx.plain}/one.bin", "-j1")
     assert result.returncode == 3
     first, second = result.stderr.splitlines()
     assert first == f"p2sp: {nginx.plain}/none.bin: not found (HTTP 404)"
@@ -165,6 +165,8 @@ def test_progress_and_limit(nginx: Nginx, tmp_path: Path) -> None:
     assert all(": 50.3 MB in" in line for line in last)
     events = [json.loads(line) for line in logs[0]]
     assert events
+    source = events.pop()
+    assert (source["event"], source["name"], source["label"], source["bytes"]) == ("source", "json", url, 48 * MIB)
     assert {event["event"] for event in events} == {"progress"}
     assert {event["total"] for event in events} == {48 * MIB}
     assert [event["done"] for event in events] == sorted(event["done"] for event in events)
@@ -203,7 +205,7 @@ def test_servers_that_break_the_rules(root: Path, tmp_path: Path) -> None:
         bad = ["gzip", "multipart", "loop", "garbage", "huge-head"]
         (tmp_path / "out").mkdir()
         urls = [origin.url(name, f"{name}.bin") for name in [*good, *bad]]
-        result = get(tmp_path, *urls, "-o", "out/")
+        result = get(tmp_path, *urls, "-o", "out/", "-j1")
     assert result.returncode == 22, result.stderr
     written = {name: (tmp_path / "out" / name).read_bytes() == truth for name in names(tmp_path / "out")}
     assert written == {f"{name}.bin": True for name in good if name != "latin"} | {"café.bin": True}

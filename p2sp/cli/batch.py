@@ -1,0 +1,89 @@
+"""How are several TARGETs fetched side by side, and who is told how each of them ended?"""
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+
+from p2sp.cli.get import Getter, Outcome
+from p2sp.cli.hooks import run_hook
+from p2sp.cli.progress import Progress
+from p2sp.cli.unfinished import Unfinished
+from p2sp.cli.wanted import Wish
+from p2sp.download.node import Node
+from p2sp.download.report import ExitCode
+from p2sp.net.identity import create_identity
+
+
+class Batch:
+    """Fetches wishes with one node, whose limits they share, `jobs` at a time."""
+
+    def __init__(self, reactor: Any, wishes: Sequence[Wish], view: Progress, book: Unfinished | None = None) -> None:
+        self._reactor = reactor
+        self._view = view
+        self._book = book or Unfinished.default()
+        self._wishes = wishes
+        self._waiting = deque(enumerate(wishes))
+        self._codes: dict[int, int] = {}
+        # What concerns the node is the same in all of them.
+        options = wishes[0].options
+        self._jobs = options.jobs
+        site = options.site
+        self._node = Node(
+            reactor,
+            create_identity(),
+            rng=Random(),
+            trust=site.trust if site is not None else None,
+            index=site.file.index if site is not None else None,
+            trackers=site.file.trackers if site is not None else (),
+            address=options.address,
+            listen=(options.address or "0.0.0.0", 0) if site is not None else None,  # noqa: S104 - peers come from anywhere
+            max_upload=options.max_upload,
+            max_download=options.max_download,
+            connections=options.connections,
+            authorities=options.authorities,
+            credentials=options.credentials,
+            proxy=options.proxy,
+        )
+
+    async def run(self) -> int:
+        """Fetch them all; the exit code of the first that failed, in the order they were given, or 0."""
+        self._node.start()
+        try:
+            workers = min(self._jobs, len(self._wishes))
+            await gatherResults([Deferred.fromCoroutine(self._work()) for _ in range(workers)], consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        finally:
+            self._view.close()
+            await self._node.stop()
+        return next((code for _, code in sorted(self._codes.items()) if code), ExitCode.OK)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            at, wish = self._waiting.popleft()
+            getter = Getter(self._node, wish.options, self._view, self._book, alone=len(self._wishes) == 1)
+            outcome = await getter.get(wish.text, wish.target)
+            self._codes[at] = outcome.code
+            if outcome.code == ExitCode.INTERRUPTED:
+                # A second Ctrl-C is not needed for the rest.
+                self._waiting.clear()
+                return
+            await self._tell(wish, outcome)
+
+    async def _tell(self, wish: Wish, outcome: Outcome) -> None:
+        command = wish.options.on_error if outcome.code else wish.options.on_complete
+        if not command:
+            return
+        words = {
+            "P2SP_TARGET": wish.text,
+            "P2SP_PATH": str(Path(outcome.path).absolute()) if outcome.path else "",
+            "P2SP_CODE": str(outcome.code),
+            "P2SP_ERROR": outcome.error or "",
+        }
+        problem = await run_hook(self._reactor, command, words)
+        if problem is not None:
+            self._view.say(f"--on-{'error' if outcome.code else 'complete'}: {problem}")
