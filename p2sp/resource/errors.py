@@ -11,3 +11,7 @@ class DescriptorError(ResourceError):
 
 class MagnetError(ResourceError):
     """A magnet link or resource id that names no BitTorrent v2 resource."""
+
+
+class MetalinkError(ResourceError):
+    """A Metalink that breaks RFC 5854 or one of our limits."""

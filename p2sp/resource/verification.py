@@ -1,14 +1,17 @@
 """How is a piece known to be good?"""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 import attrs
 
 from p2sp.resource.descriptor import Descriptor
-from p2sp.resource.layout import Layout, piece_length_for
-from p2sp.resource.merkle import piece_root
+from p2sp.resource.errors import MetalinkError
+from p2sp.resource.layout import LARGEST_PIECE, Layout, piece_length_for
+from p2sp.resource.merkle import BLOCK, leaf_hashes, piece_root
+from p2sp.resource.metalink import MetalinkFile
 
 
 class Verified(StrEnum):
@@ -20,15 +23,34 @@ class Verified(StrEnum):
     NONE = "none"
 
 
+class Evidence(StrEnum):
+    """What a strategy wants to see of a piece."""
+
+    LEAVES = "leaves"
+    """The hashes of its blocks, taken as they come: nothing is read again."""
+
+    BYTES = "bytes"
+    """The bytes, once all are there."""
+
+    NOTHING = "nothing"
+
+
 class Verification(Protocol):
-    """A strategy that judges one piece by the hashes of its blocks."""
+    """A strategy that judges one piece, by the hashes of its blocks or by its bytes."""
 
     @property
     def strength(self) -> Verified:
         """What a complete resource may call itself."""
 
+    @property
+    def evidence(self) -> Evidence:
+        """What is to be brought; `check` is asked unless it is BYTES."""
+
     def check(self, piece: int, leaves: Sequence[bytes]) -> bool:
         """Whether the piece with these leaf hashes is what the resource holds there."""
+
+    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
+        """The same for a piece's bytes, in parts of whole blocks. Errors of `parts` go through."""
 
 
 @attrs.frozen
@@ -41,6 +63,10 @@ class MerkleVerification:
     def strength(self) -> Verified:
         return Verified.BEP52
 
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence.LEAVES
+
     def check(self, piece: int, leaves: Sequence[bytes]) -> bool:
         layout = self.descriptor.layout
         length = layout.lengths[layout.file_of(piece)]
@@ -48,14 +74,50 @@ class MerkleVerification:
             return False
         return piece_root(leaves, length, layout.piece_length) == self.descriptor.piece_hash(piece)
 
+    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
+        return self.check(piece, [leaf for part in parts for leaf in leaf_hashes(part)])
+
+
+@attrs.frozen
+class FlatVerification:
+    """Each piece has a digest of its own, as in a Metalink (RFC 5854); `algorithm` is hashlib's name."""
+
+    algorithm: str
+    hashes: tuple[bytes, ...]
+
+    @property
+    def strength(self) -> Verified:
+        return Verified.PIECES
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence.BYTES
+
+    def check(self, piece: int, leaves: Sequence[bytes]) -> bool:
+        """Leaf hashes prove nothing here."""
+        return False
+
+    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
+        found = hashlib.new(self.algorithm, usedforsecurity=False)
+        for part in parts:
+            found.update(part)
+        return found.digest() == self.hashes[piece]
+
 
 @attrs.frozen
 class Unverified:
     """Nothing is known piece by piece; a digest of the whole file may be checked at the end."""
 
     strength: Verified = Verified.NONE
+    evidence: Evidence = Evidence.NOTHING
 
     def check(self, piece: int, leaves: Sequence[bytes]) -> bool:
+        return True
+
+    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
+        for _ in parts:
+            # What cannot be read is not there.
+            pass
         return True
 
 
@@ -65,6 +127,7 @@ class Content:
 
     `key` is the resource id in hex where there is a descriptor, else any text that names the download (its first URL);
     it ties a journal to its resource. `paths` are relative to `name` in a tree, and empty tuples for a lone file.
+    `digests` are of the whole of a lone file, by hashlib's name: whoever completes it checks them.
     """
 
     key: str
@@ -73,6 +136,12 @@ class Content:
     layout: Layout
     verification: Verification
     descriptor: Descriptor | None = None
+    digests: Mapping[str, bytes] = attrs.field(factory=dict)
+
+    @property
+    def by_piece(self) -> bool:
+        """Whether every piece is judged for itself, so that sources may be mixed."""
+        return self.verification.evidence is not Evidence.NOTHING
 
     @property
     def single(self) -> bool:
@@ -98,12 +167,38 @@ def described(descriptor: Descriptor) -> Content:
     )
 
 
-def undescribed(key: str, name: str, length: int) -> Content:
-    """One file of which nothing is known but its length."""
+def undescribed(key: str, name: str, length: int, digests: Mapping[str, bytes] | None = None) -> Content:
+    """One file of which nothing is known but its length, and perhaps digests of the whole."""
     return Content(
         key=key,
         name=name,
         paths=((),),
         layout=Layout([length], piece_length_for(length)),
         verification=Unverified(),
+        digests=digests or {},
     )
+
+
+def of_metalink(file: MetalinkFile, length: int, key: str) -> Content:
+    """The content of a Metalink's file, by its pieces where they fit our layout, else by digests of the whole.
+
+    Raises MetalinkError for pieces that do not make the length.
+    """
+    pieces = file.pieces
+    if pieces is None or not piece_length_fits(pieces.length):
+        return undescribed(key, file.name, length, file.digests)
+    if len(pieces.hashes) != -(-length // pieces.length):
+        raise MetalinkError(f"{file.name}: {len(pieces.hashes)} pieces of {pieces.length} bytes are not {length} bytes")
+    return Content(
+        key=key,
+        name=file.name,
+        paths=((),),
+        layout=Layout([length], pieces.length),
+        verification=FlatVerification(pieces.algorithm, pieces.hashes),
+        digests=file.digests,
+    )
+
+
+def piece_length_fits(length: int) -> bool:
+    """Whether pieces of this length can be kept: a power of two of at least a block."""
+    return BLOCK <= length <= LARGEST_PIECE and not length & (length - 1)

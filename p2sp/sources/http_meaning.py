@@ -3,7 +3,6 @@
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Mapping
 from hashlib import new
 from urllib.parse import urljoin, urlsplit
 
@@ -21,8 +20,6 @@ _PARAMETER = re.compile(r";\s*([^\s=;,\"<>]+)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"
 _REPR = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*:([A-Za-z0-9+/=]*):\s*(?:;.*)?")
 _LEGACY = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*([A-Za-z0-9+/]+=*)\s*")
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
-STRENGTH = ("sha512", "sha384", "sha256", "sha224", "sha1", "md5")
-"""Names of hashlib, the best first."""
 
 
 @attrs.frozen
@@ -60,11 +57,6 @@ def parse_digests(repr_digest: str | None, digest: str | None) -> dict[str, byte
             if given is not None:
                 found.setdefault(algorithm, given)
     return found
-
-
-def strongest(digests: Mapping[str, bytes]) -> tuple[str, bytes] | None:
-    """The digest that is hardest to forge; None of nothing."""
-    return next(((name, digests[name]) for name in STRENGTH if name in digests), None)
 
 
 def parse_links(value: str | None, base_url: str) -> tuple[Link, ...]:

@@ -9,9 +9,9 @@ from twisted.logger import Logger
 
 from p2sp.resource.layout import Segment
 from p2sp.resource.merkle import BLOCK, leaf_hashes
-from p2sp.resource.verification import Content
+from p2sp.resource.verification import Content, Evidence
 from p2sp.storage.interfaces import StorageError, Verdict
-from p2sp.storage.pieces import PieceBook
+from p2sp.storage.pieces import PieceBook, parts_of
 from p2sp.storage.pool import Pool, detached
 
 _DIGEST_RUN = 8 * 1024 * 1024
@@ -29,16 +29,26 @@ class Medium(Protocol):
         """Exactly the bytes of a place. Raises StorageError."""
 
 
-def _write_job(medium: Medium, where: Segment, data: Sequence[bytes], first: int, runs: Sequence[range]) -> list[bytes]:
-    """Write the claimed runs of blocks out of `data`, which begins with block `first`; their leaf hashes."""
+def _write_job(
+    medium: Medium, where: Segment, data: Sequence[bytes], first: int, runs: Sequence[range], hashed: bool
+) -> list[bytes]:
+    """Write the claimed runs of blocks out of `data`, which begins with block `first`; their leaf hashes if wanted."""
     whole = memoryview(data[0] if len(data) == 1 else b"".join(data))
     leaves: list[bytes] = []
     for run in runs:
         at = (run.start - first) * BLOCK
         part = whole[at : (run.stop - first) * BLOCK]
         medium.write(Segment(where.file, where.offset + at, len(part), where.position + at), part)
-        leaves += leaf_hashes(part)
+        leaves += leaf_hashes(part) if hashed else [b""] * len(run)
     return leaves
+
+
+def _judge_job(medium: Medium, content: Content, piece: int, blamed: bool) -> tuple[bool, list[bytes]]:
+    """Judge a piece by its bytes, just written and so still in memory; with leaf hashes where blame needs them."""
+    good = content.verification.judge(piece, parts_of(medium.read, content.layout, piece))
+    if good and not blamed:
+        return good, []
+    return good, [leaf for part in parts_of(medium.read, content.layout, piece) for leaf in leaf_hashes(part)]
 
 
 class BaseStore:
@@ -52,6 +62,7 @@ class BaseStore:
         self._pool = pool
         self._medium = medium
         self._book = PieceBook(content)
+        self._hashed = content.verification.evidence is Evidence.LEAVES
         self._watchers: list[Callable[[int], None]] = []
         self._forgotten: dict[int, int] = {}
         self._closed = False
@@ -114,18 +125,30 @@ class BaseStore:
             return []
         try:
             await self._before_write(piece)
-            leaves = await self._run(_write_job, self._medium, where, data, blocks.start, runs, weight=length)
+            leaves = await self._run(
+                _write_job, self._medium, where, data, blocks.start, runs, self._hashed, weight=length
+            )
         except BaseException:
             self._book.release(piece, runs)
             raise
         self._after_write(where)
         verdict = self._book.landed(piece, runs, leaves, source)
+        if verdict is None and self._book.full(piece):
+            verdict = await self._judge(piece)
         if verdict is None:
             return []
         if verdict.good:
             self._piece_verified(piece)
             self._tell(piece)
         return [verdict]
+
+    async def _judge(self, piece: int) -> Verdict:
+        try:
+            good, leaves = await self._run(_judge_job, self._medium, self.content, piece, self._book.failed(piece))
+        except BaseException:
+            self._book.dismiss(piece)
+            raise
+        return self._book.judged(piece, good, leaves)
 
     def _locate(self, position: int, length: int) -> tuple[int, range, Segment]:
         """The piece, its blocks and the place in a file of a run of whole blocks. Raises StorageError."""

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2sp.resource.layout import Segment
-from p2sp.resource.merkle import BLOCK, leaf_hashes
 from p2sp.resource.verification import Content
 from p2sp.storage.interfaces import NoSpace, StorageError
+from p2sp.storage.pieces import parts_of
 
 Pwrite = Callable[[int, memoryview, int], int]
 """`os.pwrite`, or what a test puts in its place."""
 
-_READ_RUN = 64 * BLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -168,15 +167,10 @@ class Files:
         return [piece for piece in pieces if self._good(piece)]
 
     def _good(self, piece: int) -> bool:
-        layout = self._content.layout
-        leaves: list[bytes] = []
         try:
-            for start in range(layout.piece_start(piece), layout.piece_end(piece), _READ_RUN):
-                (where,) = layout.segments(start, min(start + _READ_RUN, layout.piece_end(piece)))
-                leaves += leaf_hashes(self.read(where))
+            return self._content.verification.judge(piece, parts_of(self.read, self._content.layout, piece))
         except StorageError:
             return False
-        return self._content.verification.check(piece, leaves)
 
     def close(self) -> None:
         """Let the root go, and the lock on it."""

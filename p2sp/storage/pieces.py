@@ -1,13 +1,13 @@
 """Which blocks of which pieces are there, who gave them, and who gave wrong ones? Pure."""
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from p2sp.resource.layout import Layout
-from p2sp.resource.merkle import blocks_in
-from p2sp.resource.verification import Content
+from p2sp.resource.layout import Layout, Segment
+from p2sp.resource.merkle import BLOCK, blocks_in
+from p2sp.resource.verification import Content, Evidence
 from p2sp.storage.interfaces import Verdict
 
 FAILED_KEPT = 2
@@ -17,6 +17,17 @@ PIECES_REMEMBERED = 256
 """Pieces whose failed attempts are remembered at the same time; the oldest is forgotten first."""
 
 _FREE, _CLAIMED, _DONE = range(3)
+
+
+_READ_RUN = 64 * BLOCK
+
+
+def parts_of(read: Callable[[Segment], bytes], layout: Layout, piece: int) -> Iterator[bytes]:
+    """The bytes of a piece, part by part; each is whole blocks. Errors of `read` go through."""
+    stop = layout.piece_end(piece)
+    for start in range(layout.piece_start(piece), stop, _READ_RUN):
+        (where,) = layout.segments(start, min(start + _READ_RUN, stop))
+        yield read(where)
 
 
 @attrs.frozen
@@ -124,7 +135,8 @@ class PieceBook:
     def landed(self, piece: int, runs: Sequence[range], leaves: Sequence[bytes], source: str) -> Verdict | None:
         """Claimed blocks are on disk, with these leaf hashes in the runs' order; the verdict if that filled the piece.
 
-        On a bad verdict all blocks of the piece are free again.
+        On a bad verdict all blocks of the piece are free again. Of content that is judged by bytes there is no verdict
+        here: once the piece is `full`, somebody must look at them and call `judged`, or `dismiss` what cannot be read.
         """
         attempt = self._attempts[piece]
         hashes = iter(leaves)
@@ -133,13 +145,30 @@ class PieceBook:
                 attempt.state[block] = _DONE
                 attempt.leaves[block] = next(hashes)
                 attempt.sources[block] = source
-        if attempt.state.count(_DONE) < len(attempt.state):
+        if self._verification.evidence is Evidence.BYTES or not self.full(piece):
             return None
+        return self.judged(piece, self._verification.check(piece, attempt.leaves), attempt.leaves)
+
+    def full(self, piece: int) -> bool:
+        """Whether every block of a piece has landed and no verdict was given yet."""
+        attempt = self._attempts.get(piece)
+        return attempt is not None and attempt.state.count(_DONE) == len(attempt.state)
+
+    def failed(self, piece: int) -> bool:
+        """Whether earlier attempts at a piece are remembered: leaf hashes then tell who was wrong."""
+        return piece in self._failed
+
+    def dismiss(self, piece: int) -> None:
+        """The blocks of a full piece are free again, without a verdict."""
         del self._attempts[piece]
-        if self._verification.check(piece, attempt.leaves):
+
+    def judged(self, piece: int, good: bool, leaves: Sequence[bytes]) -> Verdict:
+        """What a full piece turned out to be; `leaves` may be empty of a good one of which no attempt failed."""
+        attempt = self._attempts.pop(piece)
+        if good:
             self.mark(piece)
-            return Verdict(piece, True, self._blamed(piece, attempt.leaves))
-        self._remember(piece, Failed(tuple(attempt.leaves), tuple(attempt.sources)))
+            return Verdict(piece, True, self._blamed(piece, leaves))
+        self._remember(piece, Failed(tuple(leaves), tuple(attempt.sources)))
         return Verdict(piece, False, frozenset(attempt.sources))
 
     def _remember(self, piece: int, failed: Failed) -> None:

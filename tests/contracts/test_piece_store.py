@@ -43,6 +43,10 @@ class PieceStoreContract(_Base):
 
     pool: Pool
 
+    def file(self, data: bytes, name: str = "file.bin", piece_length: int = PIECE) -> Sample:
+        """A content of one file whose pieces are judged as this contract's subclass says."""
+        return sample_file(data, name, piece_length)
+
     async def opened(self, content: Content) -> Store:
         raise AssertionError("a subclass opens a store")
 
@@ -62,20 +66,20 @@ class PieceStoreContract(_Base):
         self.assertIn(sentence, str(error))
 
     async def test_it_is_one(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         verifyObject(IPieceStore, store)
         self.assertIs(store.content, sample.content)
 
     async def test_a_new_store_has_nothing(self) -> None:
-        store = await self.store(sample_file(noise(LENGTH)))
+        store = await self.store(self.file(noise(LENGTH)))
         self.assertEqual(list(store.verified()), [False] * 4)
         self.assertEqual((store.complete, store.bytes_verified, store.has(0)), (False, 0, False))
         self.assertEqual(store.remaining(), [(0, LENGTH)])
         self.assertFalse(store.has(-1) or store.has(4))
 
     async def test_pieces_become_verified_and_readable(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         live = store.verified()
         seen: list[int] = []
@@ -89,7 +93,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(seen, [2])
 
     async def test_blocks_in_any_order_from_anybody(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         for block in (3, 0, 2):
             at = block * BLOCK
@@ -99,7 +103,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.read(0, PIECE), sample.piece(0))
 
     async def test_the_short_last_block(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         start = sample.start(3)
         self.assertEqual(await store.write(start + BLOCK, [sample.at(start + BLOCK, LENGTH)], "s"), [])
@@ -107,7 +111,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.read(start, BLOCK + 5), sample.piece(3))
 
     async def test_buffers_are_cut_anyhow(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         data = sample.piece(1)
         buffers = [data[:1], b"", data[1:50_000], data[50_000:]]
@@ -116,12 +120,12 @@ class PieceStoreContract(_Base):
         self.assertEqual(await writing, good(1))
 
     async def test_nothing_to_write(self) -> None:
-        store = await self.store(sample_file(noise(LENGTH)))
+        store = await self.store(self.file(noise(LENGTH)))
         self.assertEqual(await store.write(0, [], "s"), [])
         self.assertEqual(await store.write(0, [b"", b""], "s"), [])
 
     async def test_what_is_no_run_of_blocks_of_one_piece_is_refused(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         for position, length in (
             (1, BLOCK),
@@ -137,7 +141,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(store.remaining(), [(0, LENGTH)])
 
     async def test_a_bad_piece_is_free_again_and_all_givers_are_suspects(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         data = sample.piece(0)
         await store.write(0, [data[:BLOCK]], "honest")
@@ -147,7 +151,7 @@ class PieceStoreContract(_Base):
         await self.refuses(store.read(0, 1), "not verified")
 
     async def test_the_good_verdict_names_exactly_who_lied(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         data = sample.piece(0)
         for block, source in enumerate(["a", "liar", "a", "b"]):
@@ -160,7 +164,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.read(0, PIECE), data)
 
     async def test_blocks_given_twice_count_once_and_the_first_counts(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         data = sample.piece(0)
         await store.write(0, [data[: 2 * BLOCK]], "first")
@@ -172,7 +176,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.read(0, PIECE), data)
 
     async def test_many_writes_at_once(self) -> None:
-        sample = sample_file(noise(8 * PIECE), piece_length=PIECE)
+        sample = self.file(noise(8 * PIECE), piece_length=PIECE)
         store = await self.store(sample)
         order = sorted(range(0, 8 * PIECE, BLOCK), key=lambda at: sha1(str(at).encode()).digest())
         writes = [store.write(at, [sample.at(at, at + BLOCK)], source) for at in order for source in ("one", "another")]
@@ -183,7 +187,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.read(0, 8 * PIECE), sample.files[0])
 
     async def test_a_run_of_several_pieces_is_read_at_once(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.filled(sample)
         self.assertEqual(await store.read(0, LENGTH), sample.files[0])
         self.assertEqual(await store.read(PIECE - 3, 6), sample.files[0][PIECE - 3 : PIECE + 3])
@@ -191,7 +195,7 @@ class PieceStoreContract(_Base):
             await self.refuses(store.read(position, length), "not verified bytes of one file")
 
     async def test_an_empty_file_is_complete_from_the_start(self) -> None:
-        store = await self.store(sample_file(b""))
+        store = await self.store(self.file(b""))
         self.assertTrue(store.complete)
         self.assertEqual((list(store.verified()), store.remaining(), store.bitfield()), ([], [], b""))
         self.assertEqual(await store.digest("sha256"), sha256().digest())
@@ -214,7 +218,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.read(sample.start(3), 2 * PIECE), noise(2 * PIECE, 2))
 
     async def test_forget(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.filled(sample)
         store.forget(1)
         store.forget(1)
@@ -226,7 +230,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.read(0, LENGTH), sample.files[0])
 
     async def test_bytes_let_go_while_they_are_read_are_not_given_out(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.filled(sample)
         if isinstance(self.pool, InlinePool):
             self.pool.held = True
@@ -238,7 +242,7 @@ class PieceStoreContract(_Base):
         await self.refuses(reading, "let go")
 
     async def test_watchers(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         seen: list[tuple[str, int]] = []
         stop = store.on_verified(lambda piece: seen.append(("a", piece)))
@@ -257,7 +261,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(seen, [("a", 0), ("b", 0), ("b", 3)])
 
     async def test_digest(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         await self.refuses(store.digest("sha256"), "only a complete file")
         await store.close()
@@ -269,10 +273,10 @@ class PieceStoreContract(_Base):
         await self.refuses(store.digest("shake_128"), "no fixed length")
 
     async def test_finish_wants_everything(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         await self.refuses(store.finish(), "complete")
-        store = await self.filled(sample_file(noise(LENGTH, 1), name="other"))
+        store = await self.filled(self.file(noise(LENGTH, 1), name="other"))
         where = await store.finish()
         self.assertTrue(where.endswith("other"))
         self.assertEqual(await store.finish(), where)
@@ -280,7 +284,7 @@ class PieceStoreContract(_Base):
         self.assertEqual(await store.digest("sha256"), sha256(noise(LENGTH, 1)).digest())
 
     async def test_a_closed_store_does_nothing_more(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.filled(sample)
         await store.close()
         await store.close()
@@ -294,14 +298,14 @@ class PieceStoreContract(_Base):
             await self.refuses(work())
 
     async def test_close_waits_for_what_is_under_way(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         writing = store.write(0, [sample.piece(0)], "s")
         await store.close()
         self.assertEqual(self.successResultOf(writing), good(0))
 
     async def test_a_cancelled_write_still_counts_and_frees_nothing_early(self) -> None:
-        sample = sample_file(noise(LENGTH))
+        sample = self.file(noise(LENGTH))
         store = await self.store(sample)
         if isinstance(self.pool, InlinePool):
             self.pool.held = True
@@ -311,13 +315,13 @@ class PieceStoreContract(_Base):
         again = store.write(0, [sample.piece(0)], "s")
         self.assertEqual(self.successResultOf(again), [], "the bytes under way are still under way")
         if isinstance(self.pool, InlinePool):
-            self.pool.release()
             self.pool.held = False
+            self.pool.release()
         await store.close()
         self.assertFalse(store.has(0))
 
 
-class _OnThreads(_Base):
+class OnThreads(_Base):
     pool: Pool
 
     def setUp(self) -> None:
@@ -327,36 +331,36 @@ class _OnThreads(_Base):
         self.pool = pool
 
 
-class _Inline(_Base):
+class Inline(_Base):
     pool: Pool
 
     def setUp(self) -> None:
         self.pool = InlinePool()
 
 
-class _InMemory(PieceStoreContract):
+class InMemory(PieceStoreContract):
     async def opened(self, content: Content) -> Store:
         return MemoryStore(content, self.pool)
 
 
-class _OnDisk(PieceStoreContract):
+class OnDisk(PieceStoreContract):
     async def opened(self, content: Content) -> Store:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         return await open_store(folder / content.name, content, self.pool, Clock())
 
 
-class MemoryStoreOnThreadsTests(_OnThreads, _InMemory, TestCase):
+class MemoryStoreOnThreadsTests(OnThreads, InMemory, TestCase):
     """In memory, hashed in threads."""
 
 
-class MemoryStoreInlineTests(_Inline, _InMemory, TestCase):
+class MemoryStoreInlineTests(Inline, InMemory, TestCase):
     """In memory, hashed at once."""
 
 
-class DiskStoreOnThreadsTests(_OnThreads, _OnDisk, TestCase):
+class DiskStoreOnThreadsTests(OnThreads, OnDisk, TestCase):
     """On disk, written in threads."""
 
 
-class DiskStoreInlineTests(_Inline, _OnDisk, TestCase):
+class DiskStoreInlineTests(Inline, OnDisk, TestCase):
     """On disk, written at once."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2sp.sources.http_meaning import MAX_LINKS, Link, parse_digests, parse_links, strongest, trusted_links
+from p2sp.sources.http_meaning import MAX_LINKS, Link, parse_digests, parse_links, trusted_links
 
 DATA = b"hello"
 S256, S512, S1, M5 = (new(DATA).digest() for new in (sha256, sha512, sha1, md5))
@@ -40,11 +40,6 @@ def test_digests(modern: str | None, legacy: str | None, expected: dict[str, byt
 def test_any_text_gives_digests_of_the_right_length(modern: str, legacy: str) -> None:
     sizes = {"sha256": 32, "sha512": 64, "sha1": 20, "md5": 16}
     assert all(sizes[name] == len(digest) for name, digest in parse_digests(modern, legacy).items())
-
-
-def test_the_strongest() -> None:
-    assert strongest({"md5": M5, "sha256": S256, "sha1": S1}) == ("sha256", S256)
-    assert strongest({}) is None
 
 
 def test_links_of_the_standard() -> None:

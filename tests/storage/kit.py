@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Coroutine
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -13,7 +14,8 @@ from twisted.python.failure import Failure
 
 from p2sp.resource.descriptor import FileEntry, make_descriptor
 from p2sp.resource.merkle import BLOCK, FileHasher
-from p2sp.resource.verification import Content, described, undescribed
+from p2sp.resource.metalink import FlatPieces, MetalinkFile
+from p2sp.resource.verification import Content, described, of_metalink, undescribed
 from p2sp.storage.disk import DiskStore, open_complete, open_store
 from p2sp.storage.interfaces import Verdict
 from p2sp.storage.pool import InlinePool
@@ -65,6 +67,13 @@ def sample_tree(files: dict[str, bytes], name: str = "tree", piece_length: int =
 def sample_file(data: bytes, name: str = "file.bin", piece_length: int = PIECE) -> Sample:
     """A described content of one file."""
     return sample_tree({name: data}, name, piece_length)
+
+
+def sample_flat(data: bytes, name: str = "file.bin", piece_length: int = PIECE) -> Sample:
+    """A content of one file with a digest of each piece."""
+    hashes = tuple(sha256(data[at : at + piece_length]).digest() for at in range(0, len(data), piece_length))
+    file = MetalinkFile(name, len(data), {}, FlatPieces("sha256", piece_length, hashes))
+    return Sample(of_metalink(file, len(data), "sha256:key"), (data,))
 
 
 def sample_unknown(data: bytes, key: str = "http://mirror/file.bin") -> Sample:
