@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from p2sp.download.errors import DownloadError, no_source_left
 from p2sp.download.member import Fetch, Member
+from p2sp.download.parking import park_slow
 from p2sp.download.report import ExitCode, Report
 from p2sp.download.sink import SpanSink
 from p2sp.net.throttle import TokenBucket
@@ -114,12 +115,13 @@ class Conductor:
         if member is None:
             return
         member.unwatch()
-        for span in list(member.fetches):
-            self._abandon(member, span)
+        while member.fetches:
+            self._abandon(member, next(iter(member.fetches)))
         self._scheduler.remove_source(label)
         member.source.close()
         if reason:
             member.account.last_failure = reason
+            member.account.note(reason)
             self._report.tell(reason)
             self.log.info("source dropped: {reason}", reason=reason)
 
@@ -162,11 +164,21 @@ class Conductor:
         now = self._clock.seconds()
         if now - self._last_byte >= 1.0:
             self._report.stalled_seconds += TICK
+        self._park(now)
         self.pump()
         if self._over or self._members:
             return
         if not self._expecting() or now - self._last_byte > self._patience:
             self._finish(no_source_left(self._store.content.name, self._last_error))
+
+    def _park(self, now: float) -> None:
+        for member, reason, rest in park_slow(
+            self._members.values(), lambda label: self._scheduler.rate_of(label, now), now
+        ):
+            member.account.note(reason)
+            self._report.tell(f"{reason}; not asked for {rest:g} s")
+            while member.fetches:
+                self._abandon(member, next(iter(member.fetches)))
 
     # -- work ------------------------------------------------------------------------------------------------
 
@@ -194,7 +206,7 @@ class Conductor:
         while (
             self._members.get(label) is member
             and not member.source.closed
-            and member.not_before <= now
+            and member.free_from <= now
             and len(member.fetches) < member.source.slots
         ):
             assignment = self._scheduler.next_span(label, now)
@@ -291,7 +303,8 @@ class Conductor:
             self.log.failure("source {label} broke", failure=failure, label=member.source.label)
             error = SourceError(f"{member.source.label}: {error}")
         member.account.failures += 1
-        member.strikes += 1
+        # What failed side by side counts once.
+        member.strikes += self._clock.seconds() >= member.not_before
         self._last_error = error
         if error.fatal or member.strikes >= TRIES:
             self._drop(member.source.label, str(error))
@@ -300,7 +313,7 @@ class Conductor:
         if isinstance(error, SourceRefused) and error.retry_after is not None:
             wait = error.retry_after
         member.account.last_failure = str(error)
-        member.not_before = self._clock.seconds() + wait
+        member.not_before = max(member.not_before, self._clock.seconds() + wait)
         self.log.info("source waits {wait:.1f} s: {reason}", wait=wait, reason=str(error))
 
     def _broken(self, failure: Failure) -> None:
@@ -331,9 +344,9 @@ class Conductor:
     def _write_failed(self, failure: Failure) -> None:
         if self._over:
             return
-        if failure.check(NoSpace):
-            self._finish(DownloadError(f"{failure.value}", ExitCode.NO_SPACE))
-        elif failure.check(StorageError):
-            self._finish(DownloadError(f"{failure.value}"))
+        if failure.check(StorageError):
+            self._finish(
+                DownloadError(f"{failure.value}", ExitCode.NO_SPACE if failure.check(NoSpace) else ExitCode.ERROR)
+            )
         else:
             self._broken(failure)

@@ -22,7 +22,7 @@ class Fetch:
 
 @attrs.define(eq=False)
 class Member:
-    """A source that takes part: its account, what it runs, and when it may be asked again."""
+    """A source that takes part: its account, what it runs, when it may be asked again, and whether it rests."""
 
     source: ISource
     account: SourceAccount
@@ -30,3 +30,11 @@ class Member:
     fetches: dict[Span, Fetch] = attrs.field(factory=dict)
     strikes: int = 0
     not_before: float = 0.0
+    slow_since: float | None = None
+    rests: int = 0
+    parked_until: float = 0.0
+
+    @property
+    def free_from(self) -> float:
+        """When it may be asked again."""
+        return max(self.not_before, self.parked_until)
