@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from http.cookiejar import CookieJar, LoadError, MozillaCookieJar
+from http.cookiejar import CookieJar, DefaultCookiePolicy, LoadError, MozillaCookieJar
 from netrc import NetrcParseError
 from netrc import netrc as Netrc
 from pathlib import Path
@@ -84,7 +84,9 @@ def read_netrc(path: Path) -> Netrc:
 def read_cookies(path: Path) -> CookieJar:
     """Read cookies in Netscape's format (`cookies.txt`, curl's jar). Raises ValueError naming the file."""
     _check_size(path)
-    jar = MozillaCookieJar()
+    # A cookie of one host is for no other below it.
+    strict = DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain)
+    jar = MozillaCookieJar(policy=strict)
     try:
         jar.load(str(path), ignore_discard=True, ignore_expires=True)
     except LoadError as error:
