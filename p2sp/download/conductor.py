@@ -172,9 +172,8 @@ class Conductor:
             self._finish(no_source_left(self._store.content.name, self._last_error))
 
     def _park(self, now: float) -> None:
-        for member, reason, rest in park_slow(
-            self._members.values(), lambda label: self._scheduler.rate_of(label, now), now
-        ):
+        members = self._members.values()
+        for member, reason, rest in park_slow(members, lambda label: self._scheduler.rate_of(label, now), now):
             member.account.note(reason)
             self._report.tell(f"{reason}; not asked for {rest:g} s")
             while member.fetches:
@@ -345,8 +344,7 @@ class Conductor:
         if self._over:
             return
         if failure.check(StorageError):
-            self._finish(
-                DownloadError(f"{failure.value}", ExitCode.NO_SPACE if failure.check(NoSpace) else ExitCode.ERROR)
-            )
+            code = ExitCode.NO_SPACE if failure.check(NoSpace) else ExitCode.ERROR
+            self._finish(DownloadError(f"{failure.value}", code))
         else:
             self._broken(failure)

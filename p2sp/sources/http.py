@@ -174,7 +174,7 @@ class HttpSource:
         offset = start - base
         now = self._connect.reactor.seconds()
         bounded = self._ranged is not False or now - self._ignored_at >= RANGE_AGAIN
-        judged = self._content.descriptor is not None
+        judged = self._content.by_piece
         answer = await self._asker.ask(
             lane,
             Wanted(
@@ -218,7 +218,7 @@ class HttpSource:
         Where hashes judge every piece they are believed instead: validators differ between the files of a folder, and
         some servers make up new ones for each answer.
         """
-        if self._content.descriptor is not None:
+        if self._content.by_piece:
             return
         if conflict := self.version.conflicts(version):
             raise SourceChanged(f"{self.label}: changed on the server: {conflict}")

@@ -4,10 +4,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
-MEASURE = 0.4
+MEASURE = 0.25
 """Seconds over which the rate is measured before and after a step."""
 
-SETTLE = 0.2
+SETTLE = 0.15
 """Seconds after a step that are not measured."""
 
 GAIN = 1.1

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.integration
 
 LENGTH = 32 * 1024 * 1024 - 7
 ROUNDS = 16
-RATE = 750_000.0
-"""Bytes a second on each of four connections."""
+RATE = 1_500_000.0
+"""Bytes a second on each connection, two of them or more."""
 
 
 def asked(origin: OriginProcess, since: int) -> IntervalSet:

@@ -7,10 +7,10 @@ from p2sp.sources.http_hosts import AGAIN, CLEAN, MAX_HOSTS, MEASURE, Host, Host
 
 
 def deliver(host: Host, rate: float, start: float, seconds: float) -> list[float]:
-    """Bytes at an even rate, ten times a second; the times at which it may be asked for more connections."""
-    steps = int(seconds * 10)
-    times = [start + (step + 1) / 10 for step in range(steps)]
-    return [now for now in times if host.arrived(int(rate / 10), now)]
+    """Bytes at an even rate, a hundred times a second; the times at which it may be asked for more connections."""
+    steps = int(seconds * 100)
+    times = [start + (step + 1) / 100 for step in range(steps)]
+    return [now for now in times if host.arrived(int(rate / 100), now)]
 
 
 def busy(count: int) -> Host:
@@ -34,7 +34,7 @@ def test_more_connections_while_that_brings_more() -> None:
     assert deliver(host, 1e6, 0.0, 2 * MEASURE)
     assert host.allowed(16, 1.0) == 4
     host.busy = 4
-    assert deliver(host, 2e6, 0.8, 2 * MEASURE)
+    assert deliver(host, 2e6, 2 * MEASURE, 2 * MEASURE)
     assert host.allowed(16, 2.0) == 8
     assert host.allowed(4, 2.0) == 4
 
@@ -43,7 +43,7 @@ def test_no_more_when_a_step_brought_nothing_until_later() -> None:
     host = busy(2)
     deliver(host, 1e6, 0.0, 2 * MEASURE)
     host.busy = 4
-    assert deliver(host, 1.05e6, 0.8, AGAIN - 1) == []
+    assert deliver(host, 1.05e6, 2 * MEASURE, AGAIN - 1) == []
     assert host.allowed(16, AGAIN) == 4
     assert deliver(host, 1.05e6, AGAIN, 5.0) != []
 
