@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from p2sp.cli.account import account, last_line, write_summary
+from p2sp.cli.described import expected, shown
 from p2sp.cli.job import GetOptions, Job
 from p2sp.cli.outcome import UserError, describe
 from p2sp.cli.place import free_name, open_somewhere, set_time
@@ -188,7 +189,7 @@ class Getter:
     def _same_file_only(self, job: Job, report: Report) -> list[str]:
         """Mirrors that may be mixed: all when pieces are verified, else only the one that was probed."""
         assert job.content is not None
-        if job.content.descriptor is not None or job.found is None:
+        if job.content.by_piece or job.found is None:
             return job.mirrors
         others = [url for url in job.mirrors if url != job.found.url]
         if others:
@@ -207,7 +208,7 @@ class Getter:
 
         async def approve(part: Path, length: int) -> None:
             job.length = length
-            job.content = content = undescribed(found.url, found.name, length)
+            job.content = content = undescribed(found.url, found.name, length, found.digests)
             store = await open_complete(part, content, self._node.pool, self._reactor, trust=True)
             try:
                 await self._check_digest(job, store, kept=False)
@@ -254,20 +255,19 @@ class Getter:
             await self._node.pool.run(set_time, job.path, job.found.version.last_modified)
 
     async def _check_digest(self, job: Job, store: DiskStore, *, kept: bool = True) -> None:
-        wanted = self._options.checksum
         if not store.content.single:
             return
-        if wanted is not None:
-            found = (await store.digest(wanted[0].replace("sha-", "sha"))).hex()
-            if found != wanted[1]:
+        for algorithm, wanted in expected(self._options.checksum, store.content):
+            found = (await store.digest(algorithm)).hex()
+            if found != wanted:
                 raise UserError(
-                    f"{job.path}: {wanted[0]} is {found}, {wanted[1]} was expected; "
+                    f"{job.path}: {shown(algorithm)} is {found}, {wanted} was expected; "
                     + ("what came is kept beside it, --fresh throws it away and starts anew" if kept else "it is gone"),
                     ExitCode.CHECKSUM,
                 )
             if job.verified is Verified.NONE:
                 job.verified = Verified.DIGEST
-            if wanted[0] == "sha-256":
+            if algorithm == "sha256":
                 job.sha256 = found
         if self._options.summary is not None and job.sha256 is None:
             job.sha256 = (await store.digest("sha256")).hex()

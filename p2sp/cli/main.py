@@ -39,9 +39,19 @@ cli.add_command(unfinished)
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the .torrent here; a p2sp-peer seeds what lies beside it.",
 )
+@click.option(
+    "--metalink",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a Metalink (.meta4) of the file here, with every --mirror and a hash of each piece.",
+)
 @VERBOSE
 def publish(
-    files: tuple[Path, ...], mirrors: tuple[str, ...], site: Path | None, torrent: Path | None, verbose: bool
+    files: tuple[Path, ...],
+    mirrors: tuple[str, ...],
+    site: Path | None,
+    torrent: Path | None,
+    metalink: Path | None,
+    verbose: bool,
 ) -> None:
     """Describe FILE (a file or a folder) and tell the index of --site; prints id and magnet link.
 
@@ -51,7 +61,7 @@ def publish(
     from p2sp.cli.targets import check_url
 
     loaded, mirrors = or_exit(lambda: (read_site(site), tuple(map(check_url, mirrors))))
-    run_and_exit(lambda reactor: publish_all(reactor, files, mirrors, loaded, torrent), verbose)
+    run_and_exit(lambda reactor: publish_all(reactor, files, mirrors, loaded, torrent, metalink), verbose)
 
 
 @cli.command()

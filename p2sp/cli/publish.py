@@ -1,8 +1,10 @@
 """How does a file become a resource that others can find?"""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from p2sp.cli.outcome import UserError
 from p2sp.cli.site_file import Site
@@ -11,18 +13,32 @@ from p2sp.index.client import IndexClient
 from p2sp.index.schema import PublishRequest
 from p2sp.net.api_client import ApiClient
 from p2sp.net.trust import client_policy
-from p2sp.storage.pool import DiskPool
+from p2sp.resource.metalink import FlatPieces, MetalinkFile, write_metalink
+from p2sp.resource.verification import described
+from p2sp.storage.disk import open_complete
+from p2sp.storage.pool import DiskPool, detached
+from p2sp.storage.scan import Scan
 from p2sp.storage.scan import describe as scan
 
 PUBLISH_TIMEOUT = 60.0
 
 
 async def publish_all(
-    reactor: Any, files: Sequence[Path], mirrors: Sequence[str], site: Site | None, torrent: Path | None
+    reactor: Any,
+    files: Sequence[Path],
+    mirrors: Sequence[str],
+    site: Site | None,
+    torrent: Path | None,
+    metalink: Path | None = None,
 ) -> int:
-    """Describe each file, write its `.torrent` if asked, tell the index; prints id and magnet link of each."""
-    if torrent is not None and len(files) > 1:
-        raise UserError("--torrent goes with one FILE", ExitCode.BAD_INPUT)
+    """Describe each file, write its `.torrent` and Metalink if asked, tell the index; prints id and magnet of each."""
+    for option, path in (("--torrent", torrent), ("--metalink", metalink)):
+        if path is not None and len(files) > 1:
+            raise UserError(f"{option} goes with one FILE", ExitCode.BAD_INPUT)
+    if metalink is not None and files[0].is_dir():
+        raise UserError(f"{files[0]} is a folder, and --metalink is of one file", ExitCode.BAD_INPUT)
+    if metalink is not None and not mirrors:
+        raise UserError("--metalink names the servers of the file: give at least one --mirror", ExitCode.BAD_INPUT)
     if len(files) > 1 and any(not url.endswith("/") for url in mirrors):
         raise UserError("with several FILEs a --mirror must be a folder's URL, ending in '/'", ExitCode.BAD_INPUT)
     index, api = None, None
@@ -36,7 +52,12 @@ async def publish_all(
     pool.start()
     try:
         for file in files:
-            await _publish(file, mirrors, pool, index, torrent)
+            found = await scan(file, pool)
+            if torrent is not None:
+                torrent.write_bytes(found.descriptor.to_torrent(mirrors=mirrors))
+            if metalink is not None:
+                metalink.write_bytes(await _metalink(reactor, file, found, mirrors, pool))
+            await _publish(found, mirrors, index)
     finally:
         if api is not None:
             await api.close()
@@ -44,13 +65,35 @@ async def publish_all(
     return ExitCode.OK
 
 
-async def _publish(
-    file: Path, mirrors: Sequence[str], pool: DiskPool, index: IndexClient | None, torrent: Path | None
-) -> None:
-    found = await scan(file, pool)
+async def _metalink(reactor: Any, file: Path, found: Scan, mirrors: Sequence[str], pool: DiskPool) -> bytes:
+    """The Metalink of a file that was just looked at."""
     descriptor = found.descriptor
-    if torrent is not None:
-        torrent.write_bytes(descriptor.to_torrent(mirrors=mirrors))
+    layout = descriptor.layout
+    hashes: list[bytes] = []
+    store = await open_complete(file, described(descriptor), pool, reactor, trust=True)
+    try:
+        for piece in range(layout.piece_count):
+            data = await store.read(layout.piece_start(piece), layout.piece_size(piece))
+            hashes.append(await detached(pool.run(_digest, data)))
+    finally:
+        await store.close()
+    return write_metalink(
+        MetalinkFile(
+            descriptor.name,
+            layout.length,
+            {"sha256": found.sha256} if found.sha256 is not None else {},
+            FlatPieces("sha256", layout.piece_length, tuple(hashes)),
+            tuple(url + quote(descriptor.name) if url.endswith("/") else url for url in mirrors),
+        )
+    )
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()
+
+
+async def _publish(found: Scan, mirrors: Sequence[str], index: IndexClient | None) -> None:
+    descriptor = found.descriptor
     if index is not None:
         await index.publish(
             PublishRequest(

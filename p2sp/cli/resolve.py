@@ -4,6 +4,17 @@ from collections.abc import Callable
 
 from twisted.internet.task import deferLater
 
+from p2sp.cli.described import (
+    check_agrees,
+    content_of,
+    described_file,
+    follow_links,
+    is_metalink,
+    is_torrent,
+    join,
+    read_metalink,
+    read_torrent,
+)
 from p2sp.cli.job import Job
 from p2sp.cli.outcome import UserError
 from p2sp.cli.targets import Target, UrlTarget
@@ -11,10 +22,11 @@ from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
 from p2sp.download.transfer import Transfer
 from p2sp.net.errors import NetError, Refused
-from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
+from p2sp.resource.descriptor import Torrent
 from p2sp.resource.magnet import Magnet
+from p2sp.resource.metalink import MetalinkFile
 from p2sp.resource.verification import described, undescribed
-from p2sp.sources.http_probe import Probe, probe, read_small
+from p2sp.sources.http_probe import Probe, probe
 from p2sp.sources.interfaces import SourceError, SourceRefused
 
 DESCRIPTION_DEADLINE = 60.0
@@ -44,15 +56,52 @@ class Resolver:
             await self._resolve_url(target.url, job, report)
         elif isinstance(target, Torrent):
             self._take(target, job)
+        elif isinstance(target, MetalinkFile):
+            await self._take_metalink(target, job, report)
         else:
             job.mirrors += target.mirrors
             await self._resolve_magnet(target, job, report)
 
     def _take(self, torrent: Torrent, job: Job) -> None:
-        if torrent.descriptor.missing_layers:
-            raise UserError(f"{torrent.descriptor.name}: the .torrent has no piece layers", ExitCode.BAD_INPUT)
-        job.content = described(torrent.descriptor)
+        job.content = described_file(torrent)
         job.mirrors += torrent.mirrors
+
+    async def _take_metalink(self, file: MetalinkFile, job: Job, report: Report) -> None:
+        check_agrees(file, self._checksum)
+        join(job.mirrors, file.urls)
+        if not job.mirrors:
+            if not file.torrents:
+                raise UserError(f"{file.name}: the Metalink names no http or https URL", ExitCode.BAD_INPUT)
+            self._take(await read_torrent(self._node, file.torrents[0]), job)
+            return
+        if file.size is not None:
+            job.content = content_of(file, file.size)
+            if job.content.by_piece:
+                return
+            if file.pieces is not None:
+                report.tell(
+                    f"{file.name}: pieces of {file.pieces.length} bytes are not used, only the whole is checked"
+                )
+        found = job.found = await self._probe_fitting(file, job.mirrors, report)
+        if found.length is None:
+            # The digests go where those of the server would be.
+            found.digests = {**found.digests, **file.digests}
+        else:
+            job.content = content_of(file, found.length)
+
+    async def _probe_fitting(self, file: MetalinkFile, mirrors: list[str], report: Report) -> Probe:
+        """The first mirror that answers with a file of the Metalink's size; others are left out."""
+        while True:
+            found = await self._probe_first(mirrors, report)
+            if file.size in (None, found.length):
+                return found
+            found.close()
+            mirrors.remove(found.url)
+            size = "of unknown size" if found.length is None else f"of {found.length} bytes"
+            news = f"{found.url}: is {size}, and {file.name} is of {file.size} bytes by the Metalink"
+            if not mirrors:
+                raise UserError(news, ExitCode.CHANGED)
+            report.tell(news)
 
     async def _resolve_url(self, url: str, job: Job, report: Report) -> None:
         job.mirrors.insert(0, url)
@@ -62,13 +111,17 @@ class Resolver:
             return
         found = await self._probe_first(job.mirrors, report)
         job.found = found
-        if found.content_type == "application/x-bittorrent" or found.name.endswith(".torrent"):
+        if is_torrent(found) or is_metalink(found):
             found.close()
             job.found = None
             job.mirrors.remove(found.url)
-            self._take(parse_torrent(await read_small(self._node.connect, found.url, MAX_TORRENT)), job)
+            if is_torrent(found):
+                self._take(await read_torrent(self._node, found.url), job)
+            else:
+                await self._take_metalink(await read_metalink(self._node, found.url), job, report)
         elif found.length is not None:
-            job.content = undescribed(found.url, found.name, found.length)
+            job.content = undescribed(found.url, found.name, found.length, found.digests)
+            await follow_links(self._node, found, job, report, self._checksum)
 
     async def _probe_first(self, urls: list[str], report: Report) -> Probe:
         """The first URL that answers; the others join later. Servers that are only busy are asked again."""

@@ -1,4 +1,4 @@
-"""What does this TARGET name: a URL, a resource id, a magnet link or a `.torrent` file?"""
+"""What does this TARGET name: a URL, a resource id, a magnet link, a `.torrent` or a Metalink file?"""
 
 import re
 from pathlib import Path
@@ -10,17 +10,18 @@ from p2sp.download.report import ExitCode
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import Magnet, parse_magnet, parse_resource_id
+from p2sp.resource.metalink import MAX_METALINK, MetalinkFile, parse_metalink, the_one
 from p2sp.sources.http_agent import Url
 
 
 @attrs.frozen
 class UrlTarget:
-    """One file on an HTTP(S) server, or a `.torrent` there."""
+    """One file on an HTTP(S) server, or a `.torrent` or Metalink there."""
 
     url: str
 
 
-Target = UrlTarget | Magnet | Torrent
+Target = UrlTarget | Magnet | Torrent | MetalinkFile
 
 
 def parse_target(text: str) -> Target:
@@ -32,7 +33,7 @@ def parse_target(text: str) -> Target:
             return parse_magnet(text)
         path = Path(text)
         if _is_file(path):
-            return _torrent_file(path)
+            return _described_in(path)
         if re.fullmatch(r"[0-9a-fA-F]{64}", text):
             return Magnet(parse_resource_id(text))
     except ResourceError as error:
@@ -42,7 +43,8 @@ def parse_target(text: str) -> Target:
     if path.suffix in (".torrent", ".meta4"):
         raise UserError(f"{text[:200]}: no such file", ExitCode.NOT_FOUND)
     raise UserError(
-        f"{text[:200]}: not a URL, a magnet link, a .torrent file or a resource id (64 hex digits)", ExitCode.BAD_INPUT
+        f"{text[:200]}: not a URL, a magnet link, a .torrent or .meta4 file or a resource id (64 hex digits)",
+        ExitCode.BAD_INPUT,
     )
 
 
@@ -75,15 +77,16 @@ def check_url(text: str) -> str:
     return text
 
 
-def _torrent_file(path: Path) -> Torrent:
-    if path.suffix == ".meta4":
-        raise UserError(f"{path}: Metalink files are not read; give its URLs with --mirror", ExitCode.BAD_INPUT)
+def _described_in(path: Path) -> Torrent | MetalinkFile:
+    """What a file describes: a Metalink by its name or its first character, else a `.torrent`."""
     try:
-        if path.stat().st_size > MAX_TORRENT:
-            raise UserError(f"{path}: too large for a .torrent file", ExitCode.BAD_INPUT)
+        if path.stat().st_size > max(MAX_TORRENT, MAX_METALINK):
+            raise UserError(f"{path}: too large for a .torrent or .meta4 file", ExitCode.BAD_INPUT)
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
+    if path.suffix.lower() == ".meta4" or data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return the_one(parse_metalink(data))
     return parse_torrent(data)
 
 

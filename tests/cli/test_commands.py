@@ -81,7 +81,7 @@ def test_version() -> None:
         (["get", "http://h/x", "--site", "."], 1, "site.toml: No such file or directory"),
         (["publish", "missing"], 2, "'missing' does not exist"),
         (["publish", "bad.toml", "--mirror", "here"], 28, "p2sp: here: only http and https"),
-        (["show", "nothing"], 28, "p2sp: nothing: not a URL, a magnet link, a .torrent file or a resource id"),
+        (["show", "nothing"], 28, "p2sp: nothing: not a URL, a magnet link, a .torrent or .meta4 file or"),
         (["verify", "missing", ID], 2, "'missing' does not exist"),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],

@@ -12,6 +12,7 @@ from p2sp.cli.targets import UrlTarget, check_url, parse_checksum, parse_target
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import Magnet
+from p2sp.resource.metalink import MetalinkFile, write_metalink
 from tests.storage.kit import SAMPLE
 
 DESCRIPTOR = SAMPLE.content.descriptor
@@ -107,8 +108,26 @@ def test_torrent_files_that_are_none(tmp_path: Path) -> None:
         file.truncate(MAX_TORRENT + 1)
     with pytest.raises(UserError, match="too large for a"):
         parse_target(str(path))
+
+
+METALINK = write_metalink(MetalinkFile("x", 5, {"md5": bytes(16)}, None, ("http://h/x",)))
+
+
+@pytest.mark.parametrize(("name", "data"), [("x.meta4", METALINK), ("x", b"\xef\xbb\xbf" + METALINK)])
+def test_metalink_files(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    found = parse_target(str(tmp_path / name))
+    assert isinstance(found, MetalinkFile)
+    assert (found.name, found.size, found.urls) == ("x", 5, ("http://h/x",))
+
+
+def test_metalink_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "x.meta4").touch()
-    with pytest.raises(UserError, match="Metalink files are not read"):
+    with pytest.raises(UserError, match="not a Metalink"):
+        parse_target(str(tmp_path / "x.meta4"))
+    two = METALINK.replace(b"</file>", b"</file><file name='y'/>")
+    (tmp_path / "x.meta4").write_bytes(two)
+    with pytest.raises(UserError, match=r"2 files \(x, y\)"):
         parse_target(str(tmp_path / "x.meta4"))
 
 
