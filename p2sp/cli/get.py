@@ -18,6 +18,7 @@ from p2sp.cli.resolve import Resolver
 from p2sp.cli.stream import Outlet, PipeClosed
 from p2sp.cli.targets import Target
 from p2sp.cli.unfinished import Entry, Unfinished
+from p2sp.download.continuity import still_the_same
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report, Summary
 from p2sp.download.transfer import Transfer
@@ -178,26 +179,24 @@ class Getter:
         ticker = Ticker(self._reactor, self._view, lambda: self._snapshot(job, report))
         ticker.start()
         try:
-            mirrors = self._same_file_only(job, report)
-            running = job.transfer.download(mirrors, found=job.found, version=version if len(mirrors) == 1 else None)
+            if job.found is not None:
+                await still_the_same(self._node.connect, job.found, store, self._node.rng)
+            mirrors, unproven = self._by_proof(job)
+            running = job.transfer.download(
+                mirrors, found=job.found, version=version if len(mirrors) == 1 else None, unproven=unproven
+            )
             await (running if self._outlet is None else self._outlet.beside(running, store))
         finally:
             ticker.stop()
             self._view.done(self._name(job))
         await self._finish(job, store)
 
-    def _same_file_only(self, job: Job, report: Report) -> list[str]:
-        """Mirrors that may be mixed: all when pieces are verified, else only the one that was probed."""
+    def _by_proof(self, job: Job) -> tuple[list[str], list[str]]:
+        """Mirrors that may be mixed, and those that have to show first that they hold what the probed one does."""
         assert job.content is not None
         if job.content.by_piece or job.found is None:
-            return job.mirrors
-        others = [url for url in job.mirrors if url != job.found.url]
-        if others:
-            report.tell(
-                f"only {job.found.url} is used: without a descriptor nothing shows that the other servers carry "
-                "the same file"
-            )
-        return [job.found.url]
+            return job.mirrors, []
+        return [job.found.url], [url for url in job.mirrors if url != job.found.url]
 
     async def _fetch_unsized(self, job: Job, report: Report) -> None:
         assert job.found is not None

@@ -1,4 +1,4 @@
-"""Is what an earlier run left behind a part of what the server holds now, where no hashes tell?"""
+"""Is what an earlier run left behind a part of what the server holds now, where neither hashes nor a version tell?"""
 
 from random import Random
 
@@ -25,15 +25,15 @@ def places(layout: Layout, pieces: list[int], rng: Random) -> list[tuple[int, in
 
 
 async def still_the_same(connect: Connect, found: Probe, store: IPieceStore, rng: Random) -> None:
-    """See that the bytes of an earlier run are those the server holds now; does nothing where hashes judge pieces.
+    """See that the bytes of an earlier run are those the server holds now; does nothing where something else tells.
 
-    What the server says of its version is not enough: an earlier run may have heard nothing of it, and two versions of
-    the same second look alike. Where a server that names its version cannot be compared, that has to do.
+    Hashes do, and so does the version that the server names: it was compared when the store was opened.
     Raises DownloadError: exit code 8 when the bytes are others, or when nothing shows that they are not.
     """
     layout = store.content.layout
     pieces = [piece for piece in range(layout.piece_count) if store.has(piece)]
-    if store.content.by_piece or not pieces or found.length is None:
+    told = found.version.etag or found.version.last_modified
+    if store.content.by_piece or told or not pieces or found.length is None:
         return
     lane = connect.lane(found.url)
     try:
@@ -48,11 +48,10 @@ async def still_the_same(connect: Connect, found: Probe, store: IPieceStore, rng
     except (SourceRefused, SourceStalled) as error:
         raise no_source_left(store.content.name, error) from error
     except SourceError as error:
-        if not found.version.etag and not found.version.last_modified:
-            raise DownloadError(
-                f"nothing shows that what an earlier run got is a part of what the server holds now: it names no "
-                f"version, and {error}; --fresh begins anew",
-                ExitCode.CHANGED,
-            ) from error
+        raise DownloadError(
+            f"nothing shows that what an earlier run got is a part of what the server holds now: it names no "
+            f"version, and {error}; --fresh begins anew",
+            ExitCode.CHANGED,
+        ) from error
     finally:
         lane.close()

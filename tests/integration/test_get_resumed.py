@@ -23,7 +23,7 @@ PIECE = piece_length_for(LENGTH)
 RATE = 1_000_000.0
 """Bytes a second on each of four connections: slow enough to be interrupted."""
 
-IN_FLIGHT = 8 * 32 * 1024 + 4 * CHUNK
+IN_FLIGHT = 12 * 32 * 1024 + 4 * CHUNK
 """What the origin may have sent and a client that goes away at once not have read: the kernel's buffers."""
 
 
