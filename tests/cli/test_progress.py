@@ -3,6 +3,7 @@
 import json
 from io import StringIO
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from p2sp.cli.progress import (
     kinds_in_words,
     make_progress,
 )
+from p2sp.download.report import SourceSummary
 
 MIXED = {"server": 30, "supernode": 60, "peer": 10}
 
@@ -181,6 +183,62 @@ def test_none_is_silent() -> None:
     view.say("x")
     view.close()
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("kind", ["plain", "none", "bar"])
+def test_why_in_words(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    out = StringIO()
+    view = make_progress(kind, out)
+    good = SourceSummary("http://a/[x]", "server", 12_345_000, 1_000_000.0, 0)
+    bad = SourceSummary("10.0.0.1:1", "peer", 0, 0.0, 2, ["banned: bad data"])
+    view.why("x.bin", [good, bad])
+    view.close()
+    for line in (
+        "x.bin: server http://a/[x]: 12.3 MB at 1.0 MB/s",
+        "x.bin: peer 10.0.0.1:1: 0 B at 0 B/s, 2 failures; banned: bad data",
+    ):
+        assert line in out.getvalue()
+
+
+def test_why_in_json() -> None:
+    out = StringIO()
+    view = JsonProgress(out)
+    assert view.explains
+    view.why("x.bin", [SourceSummary("http://a/x", "server", 5, 1.0, 1, ["slow"])])
+    assert json.loads(out.getvalue()) == {
+        "event": "source",
+        "name": "x.bin",
+        "label": "http://a/x",
+        "kind": "server",
+        "bytes": 5,
+        "rate": 1.0,
+        "failures": 1,
+        "notes": ["slow"],
+    }
+
+
+def test_a_bar_for_each() -> None:
+    view = BarProgress(Terminal())
+    try:
+        for name in ("one", "two"):
+            view.show(attrs.evolve(snapshot(), name=name))
+        assert list(view._rows) == ["one", "two"]
+        view.done("one")
+        view.done("one")
+        assert list(view._rows) == ["two"]
+    finally:
+        view.close()
+
+
+def test_plain_lines_of_several() -> None:
+    out = StringIO()
+    view = PlainProgress(out)
+    for name in ("one", "two", "one", "two"):
+        view.show(attrs.evolve(snapshot(), name=name))
+    view.done("one")
+    view.show(attrs.evolve(snapshot(), name="one"))
+    assert [line.split(":")[0] for line in out.getvalue().splitlines()] == ["one", "two", "one"]
 
 
 def test_ticker() -> None:
