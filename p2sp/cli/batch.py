@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -15,6 +16,9 @@ from p2sp.cli.unfinished import Unfinished
 from p2sp.cli.wanted import Wish
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode
+from p2sp.download.server_memory import default_path as servers_path
+from p2sp.download.server_memory import load as load_servers
+from p2sp.download.server_memory import save as save_servers
 from p2sp.net.identity import create_identity
 
 
@@ -52,6 +56,8 @@ class Batch:
     async def run(self) -> int:
         """Fetch them all; the exit code of the first that failed, in the order they were given, or 0."""
         self._node.start()
+        known = servers_path()
+        self._node.memory = memory = await self._node.pool.run(load_servers, known)
         try:
             workers = min(self._jobs, len(self._wishes))
             await gatherResults([Deferred.fromCoroutine(self._work()) for _ in range(workers)], consumeErrors=True)
@@ -59,6 +65,7 @@ class Batch:
             error.subFailure.raiseException()
         finally:
             self._view.close()
+            await self._node.pool.run(save_servers, known, memory, time())
             await self._node.stop()
         return next((code for _, code in sorted(self._codes.items()) if code), ExitCode.OK)
 

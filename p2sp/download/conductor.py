@@ -18,17 +18,15 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.schedule.reputation import Reputation
 from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
 from p2sp.schedule.spans import Kind, Span
-from p2sp.sources.interfaces import ISource, SourceError, SourceRefused
+from p2sp.sources.interfaces import ISource, SourceError
 from p2sp.storage.interfaces import IPieceStore, NoSpace, StorageError, Verdict
-
-TRIES = 5
-"""Failures in a row, without a block between them, after which a source is dropped."""
 
 TICK = 0.5
 """Seconds between two looks at who is slow, silent or due again."""
 
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 60.0
+MOST_CONNECTIONS = 16
+"""Fetches from resource servers that run at the same time, over all of them."""
+
 PATIENCE = 60.0
 """Seconds without any source that a download waits while sources may still be found."""
 
@@ -87,8 +85,11 @@ class Conductor:
 
     # -- sources ---------------------------------------------------------------------------------------------
 
-    def add(self, source: ISource, *, local: bool = False) -> bool:
-        """A source joins. False, and it is closed, when it was banned or has a double here already."""
+    def add(self, source: ISource, *, local: bool = False, expected: float = 0.0) -> bool:
+        """A source joins, of which so many bytes a second are expected (0.0: nothing is known).
+
+        False, and it is closed, when it was banned or has a double here already.
+        """
         label = source.label
         if self._over or label in self._members or self._reputation.is_banned(label):
             if label not in self._members or self._members[label].source is not source:
@@ -96,7 +97,7 @@ class Conductor:
             return False
         account = self._report.account(label, source.kind, local=local)
         self._members[label] = Member(source, account, source.watch(lambda: self._changed(label)))
-        self._scheduler.add_source(label, source.kind, source.has, lambda: source.in_row)
+        self._scheduler.add_source(label, source.kind, source.has, lambda: source.in_row, expected)
         self.pump()
         return True
 
@@ -207,11 +208,15 @@ class Conductor:
             and not member.source.closed
             and member.free_from <= now
             and len(member.fetches) < member.source.slots
+            and (member.source.kind is not Kind.SERVER or self._from_servers() < MOST_CONNECTIONS)
         ):
             assignment = self._scheduler.next_span(label, now)
             if assignment is None:
                 return
             self._begin(member, assignment)
+
+    def _from_servers(self) -> int:
+        return sum(len(each.fetches) for each in self._members.values() if each.source.kind is Kind.SERVER)
 
     def _begin(self, member: Member, assignment: Assignment) -> None:
         span = assignment.span
@@ -301,18 +306,11 @@ class Conductor:
         if not isinstance(error, SourceError):
             self.log.failure("source {label} broke", failure=failure, label=member.source.label)
             error = SourceError(f"{member.source.label}: {error}")
-        member.account.failures += 1
-        # What failed side by side counts once.
-        member.strikes += self._clock.seconds() >= member.not_before
         self._last_error = error
-        if error.fatal or member.strikes >= TRIES:
+        wait = member.failed(error, self._clock.seconds(), self._rng)
+        if wait is None:
             self._drop(member.source.label, str(error))
             return
-        wait = min(FIRST_WAIT * 2.0 ** (member.strikes - 1), LONGEST_WAIT) * self._rng.uniform(0.5, 1.0)
-        if isinstance(error, SourceRefused) and error.retry_after is not None:
-            wait = error.retry_after
-        member.account.last_failure = str(error)
-        member.not_before = max(member.not_before, self._clock.seconds() + wait)
         self.log.info("source waits {wait:.1f} s: {reason}", wait=wait, reason=str(error))
 
     def _broken(self, failure: Failure) -> None:

@@ -1,6 +1,7 @@
 """What does the conductor know of a source that takes part?"""
 
 from collections.abc import Callable
+from random import Random
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -8,7 +9,14 @@ from twisted.internet.defer import Deferred
 from p2sp.download.report import SourceAccount
 from p2sp.download.sink import SpanSink
 from p2sp.schedule.spans import Span
-from p2sp.sources.interfaces import ISource
+from p2sp.sources.interfaces import ISource, SourceError, SourceRefused
+
+TRIES = 5
+"""Failures in a row, without a block between them, after which a source is dropped."""
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 60.0
+"""Seconds to wait after a failure, doubled with each in a row, less a random part of up to a half."""
 
 
 @attrs.define(eq=False)
@@ -38,3 +46,17 @@ class Member:
     def free_from(self) -> float:
         """When it may be asked again."""
         return max(self.not_before, self.parked_until)
+
+    def failed(self, error: SourceError, now: float, rng: Random) -> float | None:
+        """A fetch of it failed: for how many seconds it waits now, None when it is not to be asked again."""
+        self.account.failures += 1
+        # What failed side by side counts once.
+        self.strikes += now >= self.not_before
+        if error.fatal or self.strikes >= TRIES:
+            return None
+        wait = min(FIRST_WAIT * 2.0 ** (self.strikes - 1), LONGEST_WAIT) * rng.uniform(0.5, 1.0)
+        if isinstance(error, SourceRefused) and error.retry_after is not None:
+            wait = error.retry_after
+        self.account.last_failure = str(error)
+        self.not_before = max(self.not_before, now + wait)
+        return wait

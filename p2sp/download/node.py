@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography import x509
 
+from p2sp.download.server_memory import ServerMemory
 from p2sp.index.client import IndexClient
 from p2sp.net.addresses import Network
 from p2sp.net.api_client import ApiClient
@@ -70,6 +71,8 @@ class Node:
         self.connections = connections
         self.address = address
         self.download_limit = bucket(max_download)
+        self.memory: ServerMemory | None = None
+        """What is known of servers from earlier runs, for a program that keeps it."""
         self._listen = listen
         self._trust = trust
         self._services = client_policy(identity, trust)

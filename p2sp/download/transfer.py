@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from secrets import token_hex
+from time import time
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -70,6 +71,7 @@ class Transfer:
         self._links: dict[str, PeerLink] = {}
         self._found: Deferred[Descriptor] | None = None
         self._compared: list[Deferred[Probe]] = []
+        self._servers: list[HttpSource] = []
         self._started = False
         self._trackers = list(node.trackers if trackers is None else trackers)
         self._finder = TrackerFinder(node.reactor, self._trackers, node.api, self._announce, node.rng)
@@ -143,7 +145,10 @@ class Transfer:
             # Before the first server is asked for more: what fails at once must find that others are looked at.
             for url in dict.fromkeys(unproven[:MAX_MIRRORS]):
                 self._compare(found, url)
-        for url in dict.fromkeys(mirrors[:MAX_MIRRORS]):
+        ranked = list(dict.fromkeys(mirrors))
+        if self.node.memory is not None:
+            ranked = self.node.memory.order(ranked, time())
+        for url in ranked[:MAX_MIRRORS]:
             self._add_server(url, found if found is not None and found.url == url else None, version)
         self.start()
         for link in self._links.values():
@@ -155,7 +160,24 @@ class Transfer:
         assert self.content is not None
         connections = self.node.connections
         source = HttpSource(self.node.connect, url, self.content, connections=connections, found=found, version=version)
-        self.conductor.add(source)
+        memory = self.node.memory
+        self._servers.append(source)
+        self.conductor.add(source, expected=memory.rate(url, time()) if memory is not None else 0.0)
+
+    def _remember_servers(self) -> None:
+        """What servers did is told once, when they are let go."""
+        servers, self._servers = self._servers, []
+        for source in servers:
+            account = self.report.account(source.label, Kind.SERVER)
+            if self.node.memory is not None and (account.bytes or account.failures):
+                self.node.memory.note(
+                    source.url,
+                    count=account.bytes,
+                    seconds=account.busy_seconds,
+                    errors=0 if account.bytes else account.failures,
+                    ranges=source.ranged,
+                    now=time(),
+                )
 
     def _compare(self, first: Probe, url: str) -> None:
         asked = Deferred.fromCoroutine(agree(self.node.connect, first, url, self.node.rng))
@@ -179,6 +201,7 @@ class Transfer:
 
     def _completed(self, _: None) -> None:
         self._let_comparisons_go()
+        self._remember_servers()
         self._dialler.stop()
         if self._started:
             self._finder.announce(Event.COMPLETED)
@@ -188,6 +211,7 @@ class Transfer:
         self._let_comparisons_go()
         if self.conductor is not None:
             self.conductor.stop()
+        self._remember_servers()
         self._dialler.stop()
         if self._started:
             self._started = False

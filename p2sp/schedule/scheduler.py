@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from random import Random
 
 SERVER_SECONDS = 8.0
+FIRST_SECONDS = 2.0
+"""A server's first span is this long at the rate it had at another time: that may be over."""
+
 SERVER_MAX = 64 * 1024 * 1024
 WIRE_SECONDS = 2.0
 WIRE_MAX = 16 * 1024 * 1024
@@ -58,6 +61,7 @@ class _Source:
     kind: Kind
     has: Holdings
     in_row: Callable[[], bool]
+    expected: float = 0.0
     rate: RateEstimate = attrs.field(factory=RateEstimate)
     heard: float = 0.0
     last_stop: int = -1
@@ -144,9 +148,19 @@ class Scheduler:
 
     # -- sources ---------------------------------------------------------------------------------------------
 
-    def add_source(self, key: str, kind: Kind, has: Holdings, in_row: Callable[[], bool] = lambda: False) -> None:
-        """A source appears. `has` and `in_row` (see `ISource`) are asked anew at each choice."""
-        self._sources[key] = _Source(kind, has, in_row)
+    def add_source(
+        self,
+        key: str,
+        kind: Kind,
+        has: Holdings,
+        in_row: Callable[[], bool] = lambda: False,
+        expected: float = 0.0,
+    ) -> None:
+        """A source appears. `has` and `in_row` (see `ISource`) are asked anew at each choice.
+
+        `expected`: bytes a second it brought at another time, for the length of its first span.
+        """
+        self._sources[key] = _Source(kind, has, in_row, expected)
 
     def remove_source(self, key: str) -> None:
         """A source is gone; end its fetches with `end` first."""
@@ -235,7 +249,8 @@ class Scheduler:
             run = self._rare(lambda piece: allowed(piece) and not self._copies(piece), rate, SERVER_MAX)
             if run is not None:
                 return run
-        size = min(max(rate * SERVER_SECONDS, self._layout.piece_length), SERVER_MAX) if rate else FIRST
+        hint = max(source.expected * FIRST_SECONDS / (source.running + 1), FIRST)
+        size = min(max(rate * SERVER_SECONDS, self._layout.piece_length) if rate else hint, SERVER_MAX)
         return largest_gap(
             self.free,
             self._layout,

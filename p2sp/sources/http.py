@@ -76,6 +76,11 @@ class HttpSource:
         return min(self._connections if self._ranged else 1, mine + more)
 
     @property
+    def ranged(self) -> bool | None:
+        """Whether it serves parts; None while it has not shown it."""
+        return self._ranged
+
+    @property
     def in_row(self) -> bool:
         """Whether it has shown that it ignores ranges."""
         return self._ranged is False

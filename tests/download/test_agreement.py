@@ -1,6 +1,7 @@
 """Are servers used together only when they are shown to hold the same bytes?"""
 
 from random import Random
+from time import time
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from p2sp.download.agreement import SAMPLE, agree, judge, sample_spans
 from p2sp.download.node import Node
+from p2sp.download.server_memory import ServerMemory
 from p2sp.download.transfer import Transfer
 from p2sp.net.identity import create_identity
 from p2sp.resource.verification import undescribed
@@ -162,3 +164,10 @@ class TogetherTests(TwoServers):
         self.origin.rate = 8_000_000.0
         transfer = await self._download(self.other("mute"))
         self.assertEqual(transfer.report.received, len(self.data))
+
+    async def test_what_servers_did_is_remembered(self) -> None:
+        self.node.memory = memory = ServerMemory()
+        self.origin.rate = self.second.rate = 2_000_000.0
+        await self._download(self.other("honest"), self.other("status/404"))
+        for url in (self.url("honest"), self.other("honest")):
+            self.assertGreater(memory.rate(url, time()), 100_000.0)

@@ -6,8 +6,8 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from p2sp.download.conductor import FIRST_WAIT, LONGEST_WAIT, TRIES
 from p2sp.download.errors import DownloadError
+from p2sp.download.member import FIRST_WAIT, LONGEST_WAIT, TRIES
 from p2sp.download.report import ExitCode
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.http_probe import NotFound

@@ -4,9 +4,11 @@ from itertools import pairwise
 
 import pytest
 
+from p2sp.download.conductor import MOST_CONNECTIONS
 from p2sp.download.parking import FIRST_REST, LONGEST_REST, TOO_LONG
 from p2sp.schedule.spans import Kind
 from tests.simulation.harness import PIECE, SAMPLE_8, SAMPLE_48, Run
+from tests.simulation.sources import Script, ScriptedSource
 
 LENGTH = SAMPLE_48.content.layout.length
 
@@ -79,3 +81,30 @@ def test_rests_grow_up_to_a_limit() -> None:
     gaps = [b - a for a, b in pairwise(times)]
     assert max(gaps) >= 2 * FIRST_REST
     assert run.given("slow") <= PIECE
+
+
+def test_no_more_connections_to_servers_than_are_decent() -> None:
+    run = Run()
+    for number in range(8):
+        run.add(f"s{number}", rate=1e6, slots=4)
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        most = max(most, sum(len(source._jobs) for source in run.sources.values()))
+        if not run.store.complete:
+            run.clock.callLater(0.1, look)
+
+    look()
+    run.finish()
+    assert most == MOST_CONNECTIONS
+
+
+def test_what_is_expected_of_a_server_is_asked_for_first() -> None:
+    run = Run()
+    source = ScriptedSource(run.clock, run.sample, "s", Kind.SERVER, Script(rate=8e6))
+    run.sources["s"] = source
+    run.conductor.add(source, expected=8e6)
+    run.finish()
+    first = source.asked[0][1]
+    assert first.stop - first.start == pytest.approx(16e6, abs=PIECE)
