@@ -6,6 +6,7 @@ missing=""
 need() { # program package
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"
 }
+need aria2c aria2
 need curl curl
 need nginx nginx-light
 need unshare util-linux
