@@ -1,5 +1,7 @@
 """What do a Metalink, and the links of a server's answer, tell of a file that is to be fetched?"""
 
+import attrs
+
 from p2sp.cli.job import Job
 from p2sp.cli.outcome import UserError
 from p2sp.download.node import Node
@@ -96,19 +98,24 @@ async def follow_links(node: Node, found: Probe, job: Job, report: Report, check
             if kind == MEDIA_TYPE:
                 file = await read_metalink(node, link.url, found.length)
                 check_agrees(file, checksum)
-                job.content = content_of(file, found.length)
+                job.content = _also(content_of(file, found.length), found)
                 join(job.mirrors, file.urls)
             else:
                 torrent = await read_torrent(node, link.url)
                 descriptor = torrent.descriptor
                 if descriptor.missing_layers or not descriptor.single or descriptor.length != found.length:
                     raise ResourceError("describes another file, or not its pieces")
-                job.content = described_file(torrent)
+                job.content = _also(described_file(torrent), found)
                 join(job.mirrors, tuple(torrent.mirrors))
         except (SourceError, ResourceError) as error:
             report.tell(f"{link.url}: no help, going on without it: {error}")
         else:
             return
+
+
+def _also(content: Content, found: Probe) -> Content:
+    """A description does not do away with the digests that came with the file."""
+    return attrs.evolve(content, digests={**found.digests, **content.digests})
 
 
 def described_file(torrent: Torrent) -> Content:
