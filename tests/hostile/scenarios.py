@@ -252,6 +252,15 @@ def fickle(origin: Origin, talk: Talk, hit: Hit) -> None:
         honest(origin, talk, hit)
 
 
+@scenario("turning")
+def turning(origin: Origin, talk: Talk, hit: Hit) -> None:
+    """Holds another version of the same length once `target` is set."""
+    data = origin.data
+    origin.data = data[::-1] if origin.target else data
+    honest(origin, talk, hit)
+    origin.data = data
+
+
 @scenario("moody")
 def moody(origin: Origin, talk: Talk, hit: Hit) -> None:
     """Refuses so many ranges that do not begin the file."""
