@@ -7,7 +7,7 @@ from random import Random
 from time import time
 from typing import Any
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 
 from p2sp.cli.get import Getter, Outcome
 from p2sp.cli.hooks import run_hook
@@ -57,15 +57,21 @@ class Batch:
         """Fetch them all; the exit code of the first that failed, in the order they were given, or 0."""
         self._node.start()
         known = servers_path()
-        self._node.memory = memory = await self._node.pool.run(load_servers, known)
+        workers: list[Deferred[None]] = []
         try:
-            workers = min(self._jobs, len(self._wishes))
-            await gatherResults([Deferred.fromCoroutine(self._work()) for _ in range(workers)], consumeErrors=True)
+            self._node.memory = await self._node.pool.run(load_servers, known)
+            workers = [Deferred.fromCoroutine(self._work()) for _ in range(min(self._jobs, len(self._wishes)))]
+            await gatherResults(workers, consumeErrors=True)
         except FirstError as error:
+            # What is wrong with one is wrong with the program: the others end in order.
+            for each in workers:
+                each.cancel()
+            await DeferredList(workers, consumeErrors=True)
             error.subFailure.raiseException()
         finally:
             self._view.close()
-            await self._node.pool.run(save_servers, known, memory, time())
+            if self._node.memory is not None:
+                await self._node.pool.run(save_servers, known, self._node.memory, time())
             await self._node.stop()
         return next((code for _, code in sorted(self._codes.items()) if code), ExitCode.OK)
 
@@ -87,10 +93,14 @@ class Batch:
             return
         words = {
             "P2SP_TARGET": wish.text,
-            "P2SP_PATH": str(Path(outcome.path).absolute()) if outcome.path else "",
+            "P2SP_PATH": _path(outcome.path),
             "P2SP_CODE": str(outcome.code),
             "P2SP_ERROR": outcome.error or "",
         }
         problem = await run_hook(self._reactor, command, words)
         if problem is not None:
             self._view.say(f"--on-{'error' if outcome.code else 'complete'}: {problem}")
+
+
+def _path(path: str | None) -> str:
+    return str(Path(path).absolute()) if path is not None and path != "-" else path or ""

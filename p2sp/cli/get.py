@@ -286,7 +286,7 @@ class Getter:
         if job.store is not None:
             await job.store.close()
         if self._outlet is not None:
-            await self._node.pool.run(self._outlet.clean_up)
+            await self._outlet.close()
 
     # -- what the user reads ---------------------------------------------------------------------------------
 
@@ -307,7 +307,8 @@ class Getter:
         message, code = None, ExitCode.OK
         if isinstance(error, CancelledError):
             kept = self._outlet is None and job.store is not None and job.store.bytes_verified > 0
-            message = "interrupted" + ("; the same command goes on from here" if kept else "")
+            whose = "" if self._alone else f"{self._name(job)}: "
+            message = f"{whose}interrupted" + ("; the same command goes on from here" if kept else "")
             code = ExitCode.INTERRUPTED
         elif error is not None:
             known = describe(error)

@@ -42,8 +42,13 @@ class Outlet:
             self._folder = Path(tempfile.mkdtemp(prefix="p2sp-"))
         return self._folder / "stream"
 
-    def clean_up(self) -> None:
-        """Remove what lies on disk. Blocking."""
+    async def close(self) -> None:
+        """Nothing more is written, and nothing is left on disk."""
+        # A thread that waits for a slow reader looks at this now and then.
+        self._over = True
+        await self._pool.run(self._remove)
+
+    def _remove(self) -> None:
         if self._folder is not None:
             for path in self._folder.iterdir():
                 path.unlink(missing_ok=True)

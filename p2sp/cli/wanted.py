@@ -26,6 +26,7 @@ from p2sp.sources.http_credentials import (
     read_cookies,
     read_netrc,
 )
+from p2sp.storage.places import part_path
 
 MAX_LIST: Final = 4 * 1024 * 1024
 MAX_TARGETS: Final = 10_000
@@ -83,8 +84,14 @@ def read_wishes(
     wishes = [Wish(text, parse_target(text), options) for text in texts]
     if resume_all:
         taken = {wish.text for wish in wishes}
-        entries = (book or Unfinished.default()).read()
-        wishes += [_again(entry, options) for entry in entries if entry.target not in taken]
+        book = book or Unfinished.default()
+        for entry in book.read():
+            path = Path(entry.path)
+            if os.path.lexists(path) and not os.path.lexists(part_path(path)):
+                # Done in another way meanwhile.
+                book.done(entry.path)
+            elif entry.target not in taken:
+                wishes.append(_again(entry, options))
     urls = [wish.target.url for wish in wishes if isinstance(wish.target, UrlTarget)]
     urls += [url for wish in wishes for url in wish.options.mirrors]
     told = read_credentials(given, environment).also_for(urls)

@@ -84,13 +84,14 @@ class ForbiddenTarget(NetError):
 
 
 class ProxyRefused(NetError):
-    """A proxy answered, and does not lead to the server."""
+    """A proxy answered, and does not lead to the server. `status` is of its answer, 0 where it gave none."""
 
-    def __init__(self, proxy: str, target: str, reason: str) -> None:
+    def __init__(self, proxy: str, target: str, reason: str, status: int = 0) -> None:
         super().__init__(f"{proxy} does not lead to {target}: {reason}")
         self.proxy = proxy
         self.target = target
         self.reason = reason
+        self.status = status
 
 
 class Overloaded(NetError):

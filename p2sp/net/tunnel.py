@@ -56,7 +56,7 @@ class _Knock(Protocol):
             self._refuse("it does not answer as an HTTP proxy does")
         elif not status[1].startswith(b"2"):
             words = (status[2] or b"").decode("latin-1").strip()
-            self._refuse(f"{status[1].decode()} {words}".strip())
+            self._refuse(f"{status[1].decode()} {words}".strip(), int(status[1]))
         else:
             self._pass_on(self._head[end.end() :])
 
@@ -75,13 +75,13 @@ class _Knock(Protocol):
         if early:
             inner.dataReceived(early)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, status: int = 0) -> None:
         assert self.transport is not None
         done, self._done = self._done, None
         self._head = b""
         self.transport.abortConnection()  # type: ignore[attr-defined]
         if done is not None:
-            done.errback(Failure(ProxyRefused(str(self._proxy), self._authority, reason)))
+            done.errback(Failure(ProxyRefused(str(self._proxy), self._authority, reason, status)))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._inner is not None:

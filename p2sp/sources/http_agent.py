@@ -141,6 +141,9 @@ def as_source_error(label: str, error: Exception) -> SourceError:
         return type(inner)(f"{label}: {inner}")
     if isinstance(inner, InfiniteRedirection):
         return SourceGone(f"{label}: redirects go round in a circle")
+    if isinstance(inner, ProxyRefused) and (inner.status in (408, 429) or inner.status >= 500):
+        # The proxy could not reach the server just now.
+        return SourceError(f"{label}: {inner}")
     if isinstance(inner, _FATAL):
         return SourceGone(f"{label}: {reason_of(Failure(inner))}")
     return SourceError(f"{label}: {reason_of(Failure(error))}")

@@ -55,6 +55,10 @@ def test_resume_all(tmp_path: Path) -> None:
     assert (again.options.fresh, again.options.rename) == (True, False)
     assert ("http", "b", 80) in other.options.credentials.origins
     assert wishes(resume_all=True, book=Unfinished(tmp_path / "none")) == []
+    (tmp_path / "z").touch()
+    book.note(Entry(target="http://a/z", path=str(tmp_path / "z")))
+    assert [each.text for each in wishes(resume_all=True, book=book)] == ["http://a/x", "http://a/y"]
+    assert "http://a/z" not in {each.target for each in book.read()}, "it is there"
 
 
 @pytest.mark.parametrize(

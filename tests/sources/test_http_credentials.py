@@ -25,7 +25,7 @@ from p2sp.sources.http_credentials import (
     read_netrc,
 )
 from p2sp.sources.http_probe import Connect, probe
-from p2sp.sources.interfaces import SourceGone
+from p2sp.sources.interfaces import SourceError, SourceGone
 from tests.net.proxy_server import HttpProxy
 
 reactor: Any = installed_reactor
@@ -222,4 +222,9 @@ class RealServers(TestCase):
             asking: Any = Deferred.fromCoroutine(self.ask(url, proxy=ProxySettings(other, other)))
             error: Any = await self.assertFailure(asking, SourceGone)
             self.assertIn(words, str(error))
+        mine = parse_proxy(f"http://me:pw@127.0.0.1:{proxy}")
+        asking = Deferred.fromCoroutine(self.ask("https://127.0.0.1:1/x", proxy=ProxySettings(mine, mine)))
+        error = await self.assertFailure(asking, SourceError)
+        self.assertIn("502 Bad Gateway", str(error))
+        self.assertNotIsInstance(error, SourceGone)
         self.assertEqual(self.servers[0].told, [])
