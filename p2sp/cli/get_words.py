@@ -95,7 +95,7 @@ def get(
     why: bool,
     **given: Any,
 ) -> None:
-    """Fetch TARGET: a URL, a magnet link, a .torrent file or URL, or a resource id.
+    """Fetch TARGET: a URL, a magnet link, a .torrent or .meta4 file or URL, or a resource id.
 
     Interrupt with Ctrl-C at any time; the same command goes on where it was. Exit codes: 0 done, 2 timeout, 3 not
     found, 7 interrupted, 8 changed on the server, 9 disk full, 11 in use by another download, 13 exists already,

@@ -243,3 +243,10 @@ def test_links_over_http_to_other_hosts_need_a_digest(server: TellingServer, tmp
         assert result.returncode == 0, result.stderr
         assert "1 links to other hosts are not followed" in result.stderr
         assert (tmp_path / "x.bin").read_bytes() == DATA
+
+
+def test_a_digest_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"hello")
+    with OriginProcess(tmp_path / "small") as origin:
+        assert get(tmp_path, origin.url("honest")).returncode == 0
+        assert origin.hits()[0]["fields"]["want-repr-digest"] == "sha-256=10"
