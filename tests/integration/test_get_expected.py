@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 from p2sp.net.authority import Authority
 from tests.hostile.origin import noise
 from tests.integration.processes import Process, free_port, run_once
-from tests.integration.servers import P2SP, Nginx, OriginProcess, get, names, start_get
+from tests.integration.servers import P2SP, Nginx, OriginProcess, get, names, start_get, until
 
 pytestmark = pytest.mark.integration
 
@@ -171,6 +172,33 @@ def test_a_closed_pipe_ends_it_quietly(root: Path, tmp_path: Path, monkeypatch: 
             assert running.stderr.read() == b""
         assert origin.sent() < 3 * MIB
     assert names(tmp_path / "tmp") == []
+
+
+def test_ctrl_c_though_the_reader_sleeps(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    with OriginProcess(root / "a.bin") as origin:
+        command = [P2SP, "get", origin.url("honest"), "-o", "-", "--progress", "none"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            assert running.stderr is not None
+            assert running.stdout.read(1000)
+            running.send_signal(signal.SIGINT)
+            assert running.wait(30) == 7
+            assert running.stderr.read() == b"p2sp: interrupted\n"
+    assert names(tmp_path / "tmp") == []
+
+
+def test_ctrl_c_ends_all(root: Path, tmp_path: Path) -> None:
+    with OriginProcess(root / "a.bin", rate=200_000) as origin:
+        urls = [origin.url("honest", f"{name}.bin") for name in "abcd"]
+        with start_get(tmp_path, *urls, "--jobs", "2", "--progress", "none") as running:
+            until(lambda: len({hit["path"] for hit in origin.hits()}) == 2, "two are under way")
+            os.kill(running.pid, signal.SIGINT)
+            assert running.wait(30) == 7
+            lines = [line for line in running.log.splitlines() if "interrupted" in line]
+        assert sorted(line.partition(": interrupted")[0][-5:] for line in lines) == ["a.bin", "b.bin"]
+        assert {hit["path"].split("/")[-1] for hit in origin.hits()} == {"a.bin", "b.bin"}, "the others never begin"
 
 
 def test_times_and_names(nginx: Nginx, root: Path, tmp_path: Path) -> None:
