@@ -12,7 +12,7 @@ from p2sp.sources.http_lane import Lane
 from p2sp.sources.http_probe import check_status, range_header, version_in
 from p2sp.sources.interfaces import SourceChanged, SourceError, SourceRefused
 
-EXPIRED = frozenset({401, 403, 410})
+EXPIRED = frozenset({401, 403, 404, 410})
 """What a URL that a redirect gave answers when its time is over; the original then gives another one."""
 
 OVERLOADED = frozenset({429, 503})
