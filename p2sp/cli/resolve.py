@@ -157,22 +157,21 @@ class Resolver:
 
     async def _resolve_magnet(self, magnet: Magnet, job: Job, report: Report) -> None:
         name = magnet.resource_id.hex()
+        unknown = "is unknown; give the network with --site"
         if self._node.index is not None:
+            unknown = "is unknown to the index"
             try:
                 self._take(await self._node.index.torrent(name), job)
             except Refused as error:
                 if error.status != 404:
                     report.tell(f"the index cannot help: {error}")
             except NetError as error:
+                unknown = f"is unknown here, and the index cannot be asked: {error}"
                 report.tell(f"the index cannot help: {error}")
             else:
                 return
         if not self._node.trackers:
-            raise UserError(
-                f"resource {name} is unknown"
-                + (" to the index" if self._node.index is not None else "; give the network with --site"),
-                ExitCode.NOT_FOUND,
-            )
+            raise UserError(f"resource {name} {unknown}", ExitCode.NOT_FOUND)
         report.tell("asking peers what the resource is")
         job.transfer = self._begin(magnet.resource_id)
         job.content = described(await job.transfer.find_descriptor(DESCRIPTION_DEADLINE))

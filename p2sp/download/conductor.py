@@ -116,6 +116,7 @@ class Conductor:
         if member is None:
             return
         member.unwatch()
+        # The end of one fetch may make another of the same source redundant, and end it, too.
         while member.fetches:
             self._abandon(member, next(iter(member.fetches)))
         self._scheduler.remove_source(label)

@@ -40,7 +40,7 @@ class Where(StrEnum):
     REMOTE = "remote"
 
 
-class SourceSummary(msgspec.Struct, frozen=True):
+class SourceSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     """One source's part, for the summary."""
 
     label: str

@@ -124,7 +124,8 @@ def _runs(
 def _worth(size: int, mine: float, its: Pace) -> bool:
     if its.silent or its.spare:
         return True
-    needed = size / mine if mine > 0 else GRACE
+    # A stranger is taken to be as fast as the owner: it gets little, and what it cannot do is taken back.
+    needed = size / (mine or its.rate)
     return needed <= its.eta * WORTH and size / its.rate >= MIN_SAVED
 
 

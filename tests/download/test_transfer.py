@@ -120,7 +120,7 @@ class Transfers(NodeCase):
         self.assertRegex(
             told[0], rf"^peer 127\.0\.0\.1:{liar.node.port}: sent bad data for piece \d+; not asked again$"
         )
-        await self.until(lambda: not leech.links)
+        await self.until(lambda: not leech.links and not liar.links)
         # It may come back as often as it likes.
         link = liar.node.wire.dial(liar, "127.0.0.1", leech.node.port, leech.node.identity.node_id)
         try:

@@ -83,7 +83,7 @@ def test_what_curl_gets(
     assert account["sha256"] == sha256((root / "large.bin").read_bytes()).hexdigest()
     assert account["bytes_by_kind"] == {"server": 48 * MIB, "supernode": 0, "peer": 0}
     [source] = account["sources"]
-    assert set(source) == {"label", "kind", "bytes", "rate", "failures", "notes"}
+    assert set(source) == {"label", "kind", "bytes", "rate", "failures"}
     assert (source["label"], source["kind"], source["failures"]) == (urls[-1], "server", 0)
 
 

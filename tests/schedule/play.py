@@ -57,7 +57,8 @@ class Play:
     def leave(self, key: str) -> None:
         """A source vanishes in the midst of what it does."""
         for fetch in [fetch for fetch in self.fetches if fetch.source == key]:
-            self.end(fetch)
+            if fetch in self.fetches:
+                self.end(fetch)
         self.scheduler.remove_source(key)
         del self.holdings[key], self.kinds[key]
 
@@ -93,7 +94,8 @@ class Play:
         redundant = self.scheduler.end(fetch.span, self.now)
         for other in list(self.fetches):
             if other.span in redundant and other in self.fetches:
-                assert all(at in self.delivered or self._is_good(at) for at in self.blocks(other.at, other.stop))
+                assert not self.owed(other)
+                assert all(map(self._is_settled, self.blocks(other.at, other.stop)))
                 self.end(other)
 
     def judge(self, piece: int, *, good: bool, suspects: Collection[str] = ()) -> None:
@@ -118,6 +120,12 @@ class Play:
 
     def _is_good(self, block: int) -> bool:
         return self.layout.piece_at(block * BLOCK) in self.verified
+
+    def _is_settled(self, block: int) -> bool:
+        """Whether a block is not lost: it is here, or, as its piece failed, to be given out anew, or given already."""
+        if block in self.delivered or self._is_good(block) or block * BLOCK in self.scheduler.free:
+            return True
+        return any(block in self.owed(fetch) for fetch in self.fetches)
 
     def filled(self) -> list[int]:
         """Pieces the store has all of and has not judged well yet."""

@@ -87,7 +87,7 @@ def test_a_stranger_begins_with_a_little_of_a_long_tail() -> None:
 
 def test_a_stranger_gets_nothing_of_what_is_nearly_done() -> None:
     play = play_of(7 * MIB)
-    long_fetch(play, "s", 1e6, seconds=4.5)
+    long_fetch(play, "s", 1e6, seconds=6.9)
     play.join("new")
     assert play.ask("new") is None
 
