@@ -90,7 +90,8 @@ class Processes:
         """Run `python -m ...` with these arguments."""
         running = Running(name, self._folder / f"{name.replace(' ', '-')}.log", on_line)
         command = [sys.executable, "-m", *arguments]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        # What clients remember from run to run is not for the demonstration's to leave behind.
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "XDG_STATE_HOME": str(self._folder / "remembered")}
         self._reactor.spawnProcess(running, command[0], command, env=environment, path=str(self._folder))
         self._running.append(running)
         return running
