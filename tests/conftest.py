@@ -1,13 +1,16 @@
 """What holds for every test."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# A shared machine may be slow at any moment; time is never what a property is about.
-settings.register_profile("p2sp", deadline=None)
-settings.load_profile("p2sp")
+# A shared machine may be slow at any moment; time is never what a property is about. The examples are the same in every
+# run: whoever looks for new ones says HYPOTHESIS_PROFILE=search.
+settings.register_profile("p2sp", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "p2sp"))
 
 
 @pytest.fixture(autouse=True)
