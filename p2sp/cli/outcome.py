@@ -1,6 +1,5 @@
 """How does a command end, and what does the user read then?"""
 
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -92,6 +91,9 @@ def run(main: Callable[[Any], Coroutine[Any, Any, int]], *, verbose: bool = Fals
 def _failed(failure: Failure, verbose: bool) -> int:
     if failure.check(CancelledError):
         return ExitCode.INTERRUPTED
+    if failure.check(BrokenPipeError):
+        # Whoever read our output has read enough, as in `p2sp show X | head`.
+        return ExitCode.ERROR
     error = failure.value
     assert error is not None
     known = describe(error)
@@ -123,8 +125,3 @@ def _log(verbose: bool) -> None:
     else:
         chosen = []
     globalLogBeginner.beginLoggingTo(chosen, redirectStandardIO=False, discardBuffer=True)
-
-
-def ignore_broken_pipe() -> None:
-    """Let `p2sp show X | head` end quietly."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
