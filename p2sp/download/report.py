@@ -3,7 +3,6 @@ get.
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any
 
 import attrs
@@ -31,13 +30,6 @@ class ExitCode:
     BAD_INPUT = 28
     CHECKSUM = 32
     INTERRUPTED = 7
-
-
-class Where(StrEnum):
-    """Whether a peer is in our ISP, as the tracker sees it."""
-
-    LOCAL = "local"
-    REMOTE = "remote"
 
 
 class SourceSummary(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -313,8 +313,3 @@ class Transfer:
             home=home,
             wanted=WANTED if left else 0,
         )
-
-
-def quiet(failure: Failure) -> None:
-    """Swallow a cancellation and nothing else."""
-    failure.trap(CancelledError)

@@ -48,11 +48,6 @@ class TokenBucket:
             return 0.0
         return (n - self._level) / self.rate
 
-    def is_full(self, now: float) -> bool:
-        """Whether forgetting this bucket would change nothing."""
-        self._refill(now)
-        return self._level >= self.burst
-
     def set_rate(self, rate: float, now: float) -> None:
         """Go on at another rate from now; what was earned or owed so far stays."""
         if not rate > 0:
