@@ -6,7 +6,7 @@ from typing import Any, Final
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
     IHostnameResolver,
     IProtocol,
@@ -26,13 +26,14 @@ from zope.interface import implementer
 from p2sp.net.addresses import GuardedResolver, Network, check_fetch_target
 from p2sp.net.errors import BadAnswer
 from p2sp.net.proxy import Proxy, ProxySettings
+from p2sp.net.reading import Gathering, TLSEndpoint, widen
 from p2sp.net.tunnel import TunnelEndpoint
 
 # What the headers of an answer may take; Twisted's client would read them without end.
 HEADERS: Final = 256 * 1024
 
 
-class _Connection(ProtocolWrapper):
+class _Connection(ProtocolWrapper, Gathering):
     """A connection that ends at once.
 
     A client that closes has its answer or wants none; over TLS a polite goodbye would wait for the server's,
@@ -47,6 +48,7 @@ class _Connection(ProtocolWrapper):
 
     def makeConnection(self, transport: Any) -> None:
         self.factory.owner.opened.add(self)
+        widen(transport)
         super().makeConnection(transport)
 
     def write(self, data: bytes) -> None:
@@ -59,6 +61,8 @@ class _Connection(ProtocolWrapper):
         super().writeSequence(data)
 
     def dataReceived(self, data: bytes) -> None:
+        if self.kept(data):
+            return
         self._received += len(data)
         if self._received > self.factory.owner.most_bytes:
             self._overrun = True
@@ -161,7 +165,7 @@ class ClientEndpoints:
         else:
             endpoint = TunnelEndpoint(self._to(proxy.host, proxy.port), proxy, host, uri.port)
         if uri.scheme == b"https":
-            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+            endpoint = TLSEndpoint(self._policy.creatorForNetloc(uri.host, uri.port), endpoint, self._reactor)
         return _Endpoint(endpoint, self)
 
     def proxy_for(self, uri: URI) -> Proxy | None:
