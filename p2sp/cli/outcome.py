@@ -7,48 +7,18 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from p2sp.download.errors import DownloadError
+from p2sp.download.errors import DownloadError, exit_code
 from p2sp.download.report import ExitCode
-from p2sp.net.errors import NetError
-from p2sp.ops.config import ConfigError
-from p2sp.resource.errors import ResourceError
-from p2sp.sources.http_probe import NotFound
-from p2sp.sources.interfaces import SourceChanged, SourceError, SourceGone, SourceRefused, SourceStalled
-from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, StorageError
 
 
-class UserError(Exception):
+class UserError(DownloadError):
     """Something the user can put right; the text says what, `code` is the exit code."""
-
-    def __init__(self, message: str, code: int = ExitCode.ERROR) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-_CODES: list[tuple[type[Exception], int]] = [
-    (Changed, ExitCode.CHANGED),
-    (SourceChanged, ExitCode.CHANGED),
-    (NoSpace, ExitCode.NO_SPACE),
-    (Locked, ExitCode.LOCKED),
-    (AlreadyExists, ExitCode.EXISTS),
-    (SourceStalled, ExitCode.TIMEOUT),
-    (NotFound, ExitCode.NOT_FOUND),
-    (SourceGone, ExitCode.HTTP),
-    (SourceRefused, ExitCode.HTTP),
-    (ResourceError, ExitCode.BAD_INPUT),
-    (StorageError, ExitCode.ERROR),
-    (SourceError, ExitCode.ERROR),
-    (NetError, ExitCode.ERROR),
-    (ConfigError, ExitCode.ERROR),
-    (OSError, ExitCode.ERROR),
-]
 
 
 def describe(error: BaseException) -> tuple[str, int] | None:
     """Sentence and exit code for an error that users meet; None for one that only we can put right."""
-    if isinstance(error, UserError | DownloadError):
-        return str(error), error.code
-    return next(((str(error), code) for kind, code in _CODES if isinstance(error, kind)), None)
+    code = exit_code(error)
+    return None if code is None else (str(error), code)
 
 
 def run(main: Callable[[Any], Coroutine[Any, Any, int]], *, verbose: bool = False) -> int:

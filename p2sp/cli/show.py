@@ -11,7 +11,7 @@ from p2sp.cli.site_file import Site
 from p2sp.cli.targets import Target, UrlTarget
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode
-from p2sp.net.errors import NetError
+from p2sp.net.errors import NetError, Refused
 from p2sp.net.identity import create_identity
 from p2sp.resource.descriptor import Torrent
 from p2sp.resource.metalink import MetalinkFile
@@ -57,7 +57,8 @@ class _Asker:
         try:
             return await self.node.index.torrent(target.resource_id.hex())
         except NetError as error:
-            raise UserError(str(error), ExitCode.NOT_FOUND if "404" in str(error) else ExitCode.ERROR) from error
+            missing = isinstance(error, Refused) and error.status == 404
+            raise UserError(str(error), ExitCode.NOT_FOUND if missing else ExitCode.ERROR) from error
 
 
 async def show_target(reactor: Any, target: Target, site: Site | None) -> int:

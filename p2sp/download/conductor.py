@@ -9,7 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from p2sp.download.errors import DownloadError, no_source_left
+from p2sp.download.errors import DownloadError, exit_code, no_source_left
 from p2sp.download.member import Fetch, Member
 from p2sp.download.parking import park_slow
 from p2sp.download.report import ExitCode, Report
@@ -19,7 +19,7 @@ from p2sp.schedule.reputation import Reputation
 from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.interfaces import ISource, SourceError
-from p2sp.storage.interfaces import IPieceStore, NoSpace, StorageError, Verdict
+from p2sp.storage.interfaces import IPieceStore, StorageError, Verdict
 
 TICK = 0.5
 """Seconds between two looks at who is slow, silent or due again."""
@@ -343,7 +343,6 @@ class Conductor:
         if self._over:
             return
         if failure.check(StorageError):
-            code = ExitCode.NO_SPACE if failure.check(NoSpace) else ExitCode.ERROR
-            self._finish(DownloadError(f"{failure.value}", code))
+            self._finish(DownloadError(f"{failure.value}", exit_code(failure.value) or ExitCode.ERROR))
         else:
             self._broken(failure)

@@ -10,12 +10,13 @@ from zope.interface import implementer
 from p2sp.resource.layout import Segment
 from p2sp.resource.verification import Content
 from p2sp.schedule.spans import Kind, Span
+from p2sp.sources.http_agent import BadServer
 from p2sp.sources.http_asking import Asker, Wanted
 from p2sp.sources.http_facts import Version, parse_content_range
 from p2sp.sources.http_hosts import RANGE_AGAIN
 from p2sp.sources.http_lane import Lane
 from p2sp.sources.http_probe import Connect, Probe, version_in
-from p2sp.sources.interfaces import ISource, ISpanSink, SourceChanged, SourceError, SourceGone
+from p2sp.sources.interfaces import ISource, ISpanSink, SourceChanged, SourceError
 
 
 @implementer(ISource)
@@ -196,7 +197,7 @@ class HttpSource:
         if answer.status == 206:
             given = parse_content_range(answer.field("content-range") or "")
             if given is None or given.first is None or given.last is None:
-                raise SourceGone(f"{self.label}: 206 with Content-Range {answer.field('content-range')!r}")
+                raise BadServer(f"{self.label}: 206 with Content-Range {answer.field('content-range')!r}")
             if given.total is not None and given.total != length:
                 raise SourceChanged(f"{self.label}: has {given.total} bytes where {length} are expected")
             if given.first == offset:
@@ -204,7 +205,7 @@ class HttpSource:
                 lane.body_at(start, min(base + given.last + 1, segment.position + segment.length))
                 return
             if given.first != 0:
-                raise SourceGone(f"{self.label}: asked for byte {offset}, answered from byte {given.first}")
+                raise BadServer(f"{self.label}: asked for byte {offset}, answered from byte {given.first}")
             self._learn(ranged=False)
             if bounded and given.last < offset:
                 # It can but begin at the first byte: then it shall not stop before it reaches ours.

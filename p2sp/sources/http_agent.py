@@ -4,17 +4,19 @@ from typing import Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import TCPTimedOutError, TimeoutError  # noqa: A004 - so it is called there
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.python.url import URL
+from twisted.web._newclient import ParseError
 from twisted.web.error import InfiniteRedirection, RedirectWithNoLocation, SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from p2sp.net.errors import ForbiddenTarget, ProxyRefused
+from p2sp.net.errors import BadAnswer, ForbiddenTarget, ProxyRefused
 from p2sp.sources.http_credentials import Credentials
-from p2sp.sources.interfaces import SourceError, SourceGone
+from p2sp.sources.interfaces import Reason, SourceError, SourceGone, SourceStalled
 
 USER_AGENT: Final = b"p2sp/0.1"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -27,6 +29,18 @@ _FATAL: Final = (
     ProxyRefused,
     ValueError,
 )
+
+
+class BadServer(SourceGone):
+    """Nothing can be made of what the server says, or of where it sends us."""
+
+    reason = Reason.ANSWER
+
+
+class OddAnswer(SourceError):
+    """An answer that nothing can be made of, though the next one may be better."""
+
+    reason = Reason.ANSWER
 
 
 class Url(URL):
@@ -69,9 +83,9 @@ class PlainAgent:
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> "Deferred[IResponse]":
         if not uri.startswith((b"http:", b"https:")):
-            raise SourceGone(f"redirect to {uri.decode('ascii', 'replace')[:200]} refused")
+            raise BadServer(f"redirect to {uri.decode('ascii', 'replace')[:200]} refused")
         if self.secure and not uri.startswith(b"https:"):
-            raise SourceGone(f"redirect from https to {uri.decode('ascii', 'replace')} refused")
+            raise BadServer(f"redirect from https to {uri.decode('ascii', 'replace')} refused")
         self.secure = uri.startswith(b"https:")
         headers = headers.copy() if headers is not None else Headers()
         if self.credentials is not None:
@@ -91,7 +105,7 @@ class PlainAgent:
             return body.over.addCallback(lambda _: response)
         coding = b", ".join(response.headers.getRawHeaders(b"content-encoding", [])).strip().lower()
         if coding not in (b"", b"identity") and response.code in (200, 206):
-            raise SourceGone(f"server encodes the body ({coding.decode('ascii', 'replace')}) though asked not to")
+            raise BadServer(f"server encodes the body ({coding.decode('ascii', 'replace')}) though asked not to")
         return response
 
 
@@ -140,10 +154,14 @@ def as_source_error(label: str, error: Exception) -> SourceError:
     if isinstance(inner, SourceError):
         return type(inner)(f"{label}: {inner}")
     if isinstance(inner, InfiniteRedirection):
-        return SourceGone(f"{label}: redirects go round in a circle")
+        return BadServer(f"{label}: redirects go round in a circle")
     if isinstance(inner, ProxyRefused) and (inner.status in (408, 429) or inner.status >= 500):
         # The proxy could not reach the server just now.
         return SourceError(f"{label}: {inner}")
+    if isinstance(inner, TimeoutError | TCPTimedOutError):
+        return SourceStalled(f"{label}: no connection in time")
+    if isinstance(inner, ParseError | BadAnswer):
+        return OddAnswer(f"{label}: {reason_of(Failure(inner))}")
     if isinstance(inner, _FATAL):
-        return SourceGone(f"{label}: {reason_of(Failure(inner))}")
+        return BadServer(f"{label}: {reason_of(Failure(inner))}")
     return SourceError(f"{label}: {reason_of(Failure(error))}")

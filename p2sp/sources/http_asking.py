@@ -9,7 +9,7 @@ from p2sp.sources.http_agent import Answer
 from p2sp.sources.http_facts import Version, parse_content_range
 from p2sp.sources.http_hosts import Host
 from p2sp.sources.http_lane import Lane
-from p2sp.sources.http_probe import check_status, range_header, version_in
+from p2sp.sources.http_probe import ServerBusy, check_status, range_header, version_in
 from p2sp.sources.interfaces import SourceChanged, SourceError, SourceRefused
 
 EXPIRED = frozenset({401, 403, 404, 410})
@@ -122,4 +122,4 @@ class Asker:
         if wanted.version is not None and (conflict := wanted.version.conflicts(version_in(answer))):
             raise SourceChanged(f"{self.label}: changed on the server: {conflict}")
         if answer.status in (200, 206) and total is not None:
-            raise SourceRefused(f"{self.label}: range refused (HTTP 416), though the file is as it was")
+            raise ServerBusy(f"{self.label}: range refused (HTTP 416), though the file is as it was")

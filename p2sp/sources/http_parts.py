@@ -3,6 +3,7 @@
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from p2sp.sources.http_agent import OddAnswer
 from p2sp.sources.http_facts import Version, parse_content_range
 from p2sp.sources.http_lane import Lane
 from p2sp.sources.http_probe import check_status, range_header, version_in
@@ -28,7 +29,7 @@ async def read_part(lane: Lane, url: str, start: int, stop: int, *, total: int, 
     else:
         given = parse_content_range(answer.field("content-range") or "") if answer.status == 206 else None
         if given is None or given.first != start or given.last is None:
-            raise SourceError(f"{url}: asked for byte {start}, answered with something else (HTTP {answer.status})")
+            raise OddAnswer(f"{url}: asked for byte {start}, answered with something else (HTTP {answer.status})")
         first, end, given_total = given.first, given.last + 1, given.total
     if given_total is not None and given_total != total:
         raise SourceChanged(f"{url}: has {given_total} bytes where {total} are expected")

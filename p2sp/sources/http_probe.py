@@ -12,13 +12,13 @@ from zope.interface import implementer
 
 from p2sp.net.addresses import Network
 from p2sp.net.proxy import ProxySettings
-from p2sp.sources.http_agent import Answer
+from p2sp.sources.http_agent import Answer, OddAnswer
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_facts import Version, file_name, parse_content_range, retry_after, version_of
 from p2sp.sources.http_hosts import Hosts
 from p2sp.sources.http_lane import Deadlines, Lane
 from p2sp.sources.http_meaning import Link, parse_digests, parse_links
-from p2sp.sources.interfaces import ISpanSink, SourceChanged, SourceError, SourceGone, SourceRefused
+from p2sp.sources.interfaces import ISpanSink, Reason, SourceChanged, SourceError, SourceGone, SourceRefused
 
 RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
@@ -26,9 +26,19 @@ RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523,
 class NotFound(SourceGone):
     """The server says that there is nothing (404, 410)."""
 
+    reason = Reason.MISSING
+
 
 class HttpStatus(SourceGone):
     """The server answers with a status that no retry will better."""
+
+    reason = Reason.ANSWER
+
+
+class ServerBusy(SourceRefused):
+    """The server answers with a status that a later try may better (408, 429, 5xx)."""
+
+    reason = Reason.ANSWER
 
 
 @attrs.frozen
@@ -97,7 +107,7 @@ async def probe(connect: Connect, url: str) -> Probe:
             # An empty representation has no first byte to give.
             given = parse_content_range(answer.field("content-range") or "")
             if given is None or given.total != 0:
-                raise SourceError(f"{url}: range refused (416)")
+                raise OddAnswer(f"{url}: range refused (416)")
             return Probe(url, file_name(answer.url), 0, version_in(answer), False, "", lane)
         check_status(url, answer)
         ranged, length = False, answer.length
@@ -105,14 +115,14 @@ async def probe(connect: Connect, url: str) -> Probe:
         if answer.status == 206:
             given = parse_content_range(answer.field("content-range") or "")
             if given is None or given.first != 0 or given.last is None:
-                raise SourceError(f"{url}: answered 206 with Content-Range {answer.field('content-range')!r}")
+                raise OddAnswer(f"{url}: answered 206 with Content-Range {answer.field('content-range')!r}")
             ranged, length, end = True, given.total, given.last + 1
             if length is None:
                 # Nothing tells whether that part is all there is: only a whole answer will do.
                 answer = await lane.request(url, _with_digest(Headers()))
                 check_status(url, answer)
                 if answer.status != 200:
-                    raise SourceError(f"{url}: answered {answer.status} to a request for the whole file")
+                    raise OddAnswer(f"{url}: answered {answer.status} to a request for the whole file")
                 ranged, length, end = False, answer.length, answer.length
         lane.body_at(0, end)
         return Probe(
@@ -195,5 +205,5 @@ def check_status(label: str, answer: Answer) -> None:
     if status == 416:
         raise SourceChanged(f"{label}: range refused (HTTP 416); the file is shorter than it was")
     if status in RETRY_STATUS:
-        raise SourceRefused(f"{label}: HTTP {status}", retry_after(answer.field("retry-after"), time.time()))
+        raise ServerBusy(f"{label}: HTTP {status}", retry_after(answer.field("retry-after"), time.time()))
     raise HttpStatus(f"{label}: HTTP {status}")

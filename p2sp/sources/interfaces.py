@@ -1,13 +1,34 @@
 """What must a source of bytes promise?"""
 
 from collections.abc import Callable
+from enum import Enum
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
+from p2sp.net.addresses import host_port
 from p2sp.schedule.spans import Kind, Span
+
+
+class Reason(Enum):
+    """Why a fetch failed, as far as it matters to whoever wants the file. The text of an error is for people alone."""
+
+    LOST = "lost"
+    """The source cannot be reached, has left, or broke off."""
+
+    SILENT = "silent"
+    """A deadline passed."""
+
+    ANSWER = "answer"
+    """A server's answer is no, or nothing can be made of it."""
+
+    MISSING = "missing"
+    """A server says that there is nothing."""
+
+    CHANGED = "changed"
+    """It is another version than the one begun with."""
 
 
 class SourceError(Exception):
@@ -15,6 +36,8 @@ class SourceError(Exception):
 
     fatal = False
     """Whether asking this source again is pointless."""
+
+    reason = Reason.LOST
 
 
 class SourceGone(SourceError):
@@ -27,10 +50,11 @@ class SourceChanged(SourceError):
     """The server holds another version of the resource than the one begun with."""
 
     fatal = True
+    reason = Reason.CHANGED
 
 
 class SourceRefused(SourceError):
-    """The source said no for now (choked, 429, 503, 416)."""
+    """The source said no for now (choked, 429, 503, 416), and maybe for how many seconds."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -38,7 +62,9 @@ class SourceRefused(SourceError):
 
 
 class SourceStalled(SourceError):
-    """No byte for longer than the silence timeout."""
+    """A deadline passed: no connection, no answer, or no byte for too long."""
+
+    reason = Reason.SILENT
 
 
 class ISpanSink(Interface):
@@ -95,7 +121,11 @@ class ISource(Interface):
 
 @attrs.frozen
 class Candidate:
-    """A node that a tracker named: where it listens and whom to expect there."""
+    """A node that was named to us: where it listens and whom to expect there.
+
+    An empty `node_id` means a foreign BitTorrent client: it is called in clear text, where the operator allows that,
+    and left alone where not. What is `lan` was heard of on our own network and costs least.
+    """
 
     kind: Kind
     node_id: str
@@ -103,6 +133,14 @@ class Candidate:
     port: int
     local: bool = False
     """Whether it is in our ISP."""
+
+    lan: bool = False
+    """Whether it is on our own network."""
+
+    @property
+    def who(self) -> str:
+        """What tells it from others: its node id, or its address where it has none; see `PeerLink.who`."""
+        return self.node_id or host_port(self.host, self.port)
 
 
 class ISourceFinder(Interface):

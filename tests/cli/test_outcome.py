@@ -8,7 +8,8 @@ from p2sp.download.report import ExitCode
 from p2sp.net.errors import BadAnswer, NetError
 from p2sp.ops.config import ConfigError
 from p2sp.resource.errors import ResourceError
-from p2sp.sources.http_probe import HttpStatus, NotFound
+from p2sp.sources.http_agent import BadServer, OddAnswer
+from p2sp.sources.http_probe import HttpStatus, NotFound, ServerBusy
 from p2sp.sources.interfaces import SourceChanged, SourceError, SourceGone, SourceRefused, SourceStalled
 from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, StorageError
 
@@ -28,9 +29,11 @@ from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, Sto
         (Locked("it"), 11),
         (AlreadyExists("it"), 13),
         (HttpStatus("it"), 22),
-        (SourceGone("it"), 22),
-        (SourceGone("it was not found"), 22),
-        (SourceRefused("it", 5.0), 22),
+        (BadServer("it"), 22),
+        (OddAnswer("it"), 22),
+        (ServerBusy("it", 5.0), 22),
+        (SourceGone("it"), 1),
+        (SourceRefused("it says HTTP, and is a peer", 5.0), 1),
         (ResourceError("it"), 28),
         (SourceError("it"), 1),
         (StorageError("it"), 1),

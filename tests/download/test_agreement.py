@@ -15,6 +15,7 @@ from p2sp.download.server_memory import ServerMemory
 from p2sp.download.transfer import Transfer
 from p2sp.net.identity import create_identity
 from p2sp.resource.verification import undescribed
+from p2sp.sources.http_agent import OddAnswer
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_lane import Deadlines
 from p2sp.sources.http_probe import Probe
@@ -114,7 +115,7 @@ class AgreementTests(TwoServers):
         await self.fails(self._agree("shifted"), SourceError, "nothing shows that it holds the same file")
 
     async def test_a_server_that_does_not_answer(self) -> None:
-        await self.fails(self._agree("garbage"), SourceError, "garbage/x.bin: ")
+        await self.fails(self._agree("garbage"), OddAnswer, "garbage/x.bin: ")
 
     async def test_cancelled(self) -> None:
         first = await self.probed("honest")

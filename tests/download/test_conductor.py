@@ -10,7 +10,7 @@ from p2sp.download.errors import DownloadError
 from p2sp.download.member import FIRST_WAIT, LONGEST_WAIT, TRIES
 from p2sp.download.report import ExitCode
 from p2sp.schedule.spans import Kind, Span
-from p2sp.sources.http_probe import NotFound
+from p2sp.sources.http_probe import NotFound, ServerBusy
 from p2sp.sources.interfaces import (
     ISource,
     ISpanSink,
@@ -179,7 +179,7 @@ def test_bytes_between_failures_are_forgiven() -> None:
         (SourceChanged("bad: another version"), ExitCode.CHANGED),
         (NotFound("bad: not found (HTTP 404)"), ExitCode.NOT_FOUND),
         (SourceStalled("bad: silent"), ExitCode.TIMEOUT),
-        (SourceRefused("bad: HTTP 503"), ExitCode.HTTP),
+        (ServerBusy("bad: 503"), ExitCode.HTTP),
         (SourceError("bad: reset"), ExitCode.ERROR),
     ],
 )

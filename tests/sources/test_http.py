@@ -6,9 +6,10 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, mayb
 
 from p2sp.resource.verification import undescribed
 from p2sp.schedule.spans import Kind, Span
+from p2sp.sources.http_agent import BadServer, OddAnswer
 from p2sp.sources.http_hosts import MEASURE
 from p2sp.sources.http_lane import Deadlines
-from p2sp.sources.http_probe import HttpStatus, NotFound
+from p2sp.sources.http_probe import HttpStatus, NotFound, ServerBusy
 from p2sp.sources.interfaces import SourceChanged, SourceError, SourceGone, SourceRefused, SourceStalled
 from tests.sources.http_case import DATA, HttpCase, Sink, reactor
 
@@ -244,13 +245,13 @@ class RefusalTests(HttpCase):
         await self.until(lambda: all(hit.lost for hit in self.origin.hits))
 
     async def test_wrong_start(self) -> None:
-        await self._refused("shifted", SourceGone, "asked for byte 200000, answered from byte 200001")
+        await self._refused("shifted", BadServer, "asked for byte 200000, answered from byte 200001")
 
     async def test_encoded(self) -> None:
-        await self._refused("gzip", SourceGone, "server encodes the body (gzip) though asked not to")
+        await self._refused("gzip", BadServer, "server encodes the body (gzip) though asked not to")
 
     async def test_several_parts(self) -> None:
-        await self._refused("multipart", SourceGone, "206 with Content-Range None")
+        await self._refused("multipart", BadServer, "206 with Content-Range None")
 
     async def test_not_found(self) -> None:
         await self._refused("status/404", NotFound, "not found (HTTP 404)")
@@ -281,26 +282,26 @@ class RefusalTests(HttpCase):
     async def test_then_fine(self) -> None:
         source = self.source("flaky")
         for _ in range(2):
-            await self.fails(self.fetch(source, 0, 1000), SourceRefused, "HTTP 503")
+            await self.fails(self.fetch(source, 0, 1000), ServerBusy, "HTTP 503")
         await self.fetch(source, 0, END)
 
     async def test_redirects_in_a_circle(self) -> None:
-        await self._refused("loop", SourceGone, "redirects go round in a circle")
+        await self._refused("loop", BadServer, "redirects go round in a circle")
         self.assertLess(len(self.origin.hits), 25)
         self.assertEqual(self.origin.connections, 1)
 
     async def test_redirect_to_what_is_not_http(self) -> None:
         self.origin.target = "ftp://127.0.0.1/x"
-        await self._refused("redirect", SourceGone, "ftp")
+        await self._refused("redirect", BadServer, "ftp")
         self.origin.target = "http://127.0.0.1:99999999/x"
         await self._refused("redirect", SourceError, "")
 
     async def test_huge_head(self) -> None:
-        await self._refused("huge-head", SourceError, "larger than 262144 bytes")
+        await self._refused("huge-head", OddAnswer, "larger than 262144 bytes")
         self.assertLess(self.origin.sent, 4 * 1024 * 1024)
 
     async def test_garbage(self) -> None:
-        await self._refused("garbage", SourceError, self.url("garbage"))
+        await self._refused("garbage", OddAnswer, self.url("garbage"))
 
     async def test_unknown_transfer_coding(self) -> None:
         await self._refused("odd-coding", SourceError, "magic")
@@ -314,7 +315,7 @@ class RefusalTests(HttpCase):
         source = self.source("honest")
         for url in ("http://127.0.0.1:port/x", "http://[::1/x", "ftp://h/x", "http:///x"):
             source.url = url
-            await self.fails(self.fetch(source, 0, END, Sink(over=True)), SourceGone, "")
+            await self.fails(self.fetch(source, 0, END, Sink(over=True)), BadServer, "")
 
     async def test_length_differs(self) -> None:
         self.origin.data = DATA + b"more"

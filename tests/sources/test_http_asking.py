@@ -4,6 +4,7 @@ from p2sp.schedule.spans import Span
 from p2sp.sources.http import HttpSource
 from p2sp.sources.http_asking import MAX_REDIRECTS_KEPT, REDIRECT_IDLE, Asker
 from p2sp.sources.http_hosts import RANGE_AGAIN, Host
+from p2sp.sources.http_probe import ServerBusy
 from p2sp.sources.interfaces import SourceChanged, SourceError, SourceRefused
 from tests.sources.http_case import DATA, HttpCase, Sink, reactor
 
@@ -108,7 +109,7 @@ class RefusalTests(HttpCase):
         source = self.source("moody")
         await self.fetch(source, 0, 1000)
         self.origin.busy = 1
-        await self.fails(self.fetch(source, 1000, 2000, Sink(over=True)), SourceRefused, "though the file is as it was")
+        await self.fails(self.fetch(source, 1000, 2000, Sink(over=True)), ServerBusy, "though the file is as it was")
         await self.fetch(source, 1000, 2000)
 
     async def test_a_range_refused_because_the_file_is_another(self) -> None:

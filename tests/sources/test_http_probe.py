@@ -12,9 +12,10 @@ from p2sp.resource.descriptor import FileEntry, make_descriptor
 from p2sp.resource.verification import Content, described, undescribed
 from p2sp.schedule.spans import Span
 from p2sp.sources.http import HttpSource
+from p2sp.sources.http_agent import BadServer, OddAnswer
 from p2sp.sources.http_facts import Version
-from p2sp.sources.http_probe import HttpStatus, NotFound, Probe, probe, read_small
-from p2sp.sources.interfaces import SourceError, SourceGone, SourceRefused
+from p2sp.sources.http_probe import HttpStatus, NotFound, Probe, ServerBusy, probe, read_small
+from p2sp.sources.interfaces import SourceError, SourceGone
 from tests.hostile.origin import LAST_MODIFIED
 from tests.sources.http_case import DATA, LOOPBACK, HttpCase, Sink, reactor
 
@@ -85,13 +86,13 @@ class ProbeTests(HttpCase):
         for scenario, kind, words in (
             ("status/404", NotFound, "not found (HTTP 404)"),
             ("status/403", HttpStatus, "HTTP 403"),
-            ("status/429", SourceRefused, "HTTP 429"),
-            ("status/416", SourceError, "range refused (416)"),
-            ("gzip", SourceGone, "gzip"),
-            ("multipart", SourceError, "206 with Content-Range None"),
-            ("garbage", SourceError, "garbage"),
-            ("loop", SourceGone, "circle"),
-            ("huge-head", SourceError, "larger than"),
+            ("status/429", ServerBusy, "HTTP 429"),
+            ("status/416", OddAnswer, "range refused (416)"),
+            ("gzip", BadServer, "gzip"),
+            ("multipart", OddAnswer, "206 with Content-Range None"),
+            ("garbage", OddAnswer, "garbage"),
+            ("loop", BadServer, "circle"),
+            ("huge-head", OddAnswer, "larger than"),
         ):
             await self.fails(self.probed(scenario), kind, words)
 
@@ -193,7 +194,7 @@ class GuardTests(HttpCase):
         for target in (self.url("honest", host="127.0.0.2"), self.url("honest", host="[::1]")):
             self.origin.target = target
             work = probe(self.connect(allowed=FIRST), self.url("redirect"))
-            await self.fails(work, SourceGone, "must not be fetched from: it is this machine")
+            await self.fails(work, BadServer, "must not be fetched from: it is this machine")
         self.assertEqual({hit.path for hit in self.origin.hits}, {"/redirect/x.bin"})
 
     async def test_what_is_allowed(self) -> None:
