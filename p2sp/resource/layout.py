@@ -3,6 +3,9 @@
 A resource is one row of bytes in which every file begins at a piece's boundary (BEP 52: pieces never cross files).
 Offsets in that row are *positions*. For a single file a position is simply the offset in the file; in a tree the last
 piece of each file is short and the positions behind it, up to the next piece, belong to nobody.
+
+In a *joined* row, that of BitTorrent v1 (BEP 3), each file begins where the one before it ends: a piece may hold the
+end of one file and the beginning of others.
 """
 
 from bisect import bisect_right
@@ -47,61 +50,65 @@ class Block:
 
 
 class Layout:
-    """Files of the given lengths, in order, cut into pieces of `piece_length` bytes.
+    """Files of the given lengths, in order, cut into pieces of `piece_length` bytes; `joined` as BitTorrent v1 does.
 
-    Raises ValueError for a piece length that is no power of two between a block and LARGEST_PIECE, and for too many
-    pieces.
+    Raises ValueError for a piece length that is no power of two between a block and LARGEST_PIECE (in a joined row any
+    number of whole blocks will do), and for too many pieces.
     """
 
-    def __init__(self, lengths: Sequence[int], piece_length: int) -> None:
-        if piece_length < BLOCK or piece_length & (piece_length - 1):
-            raise ValueError(f"piece length {piece_length} is no power of two of at least {BLOCK} bytes")
+    def __init__(self, lengths: Sequence[int], piece_length: int, *, joined: bool = False) -> None:
+        if piece_length < BLOCK or (piece_length % BLOCK if joined else piece_length & (piece_length - 1)):
+            kind = f"multiple of {BLOCK}" if joined else f"power of two of at least {BLOCK}"
+            raise ValueError(f"piece length {piece_length} is no {kind} bytes")
         if piece_length > LARGEST_PIECE:
             raise ValueError(f"piece length {piece_length} is more than {LARGEST_PIECE} bytes")
         if any(length < 0 for length in lengths):
             raise ValueError("a file cannot have a negative length")
         self.lengths = tuple(lengths)
         self.piece_length = piece_length
-        self._first_piece: list[int] = []
-        count = 0
-        for length in lengths:
-            self._first_piece.append(count)
-            count += -(-length // piece_length)
-        if count > MAX_PIECES:
-            raise ValueError(f"{count} pieces are more than the {MAX_PIECES} allowed")
-        self.piece_count = count
+        self.joined = joined
         self.length = sum(lengths)
+        self._file_starts: list[int] = []
+        at = 0
+        for length in lengths:
+            self._file_starts.append(at)
+            at += length if joined else -(-length // piece_length) * piece_length
+        self.piece_count = -(-at // piece_length)
+        if self.piece_count > MAX_PIECES:
+            raise ValueError(f"{self.piece_count} pieces are more than the {MAX_PIECES} allowed")
         self._files = [i for i, length in enumerate(lengths) if length]
-        self._starts = [self._first_piece[i] for i in self._files]
+        self._starts = [self._file_starts[i] for i in self._files]
 
     @property
     def end(self) -> int:
         """The position behind the last byte."""
-        if not self._files:
-            return 0
-        last = self._files[-1]
-        return self._first_piece[last] * self.piece_length + self.lengths[last]
+        return self._starts[-1] + self.lengths[self._files[-1]] if self._files else 0
 
     def file_start(self, file: int) -> int:
         """Position of the first byte of a file."""
-        return self._first_piece[file] * self.piece_length
+        return self._file_starts[file]
 
     def pieces_of(self, file: int) -> range:
-        """The pieces a file consists of."""
-        first = self._first_piece[file]
-        return range(first, first - (-self.lengths[file] // self.piece_length))
+        """The pieces that hold a file; in a joined row others may share the first and the last of them."""
+        start, length = self._file_starts[file], self.lengths[file]
+        return self.pieces_in(start, start + length) if length else range(0)
 
     def file_of(self, piece: int) -> int:
-        """The file a piece belongs to. Raises IndexError for a piece that does not exist."""
+        """The file in which a piece begins. Raises IndexError for a piece that does not exist."""
         if not 0 <= piece < self.piece_count:
             raise IndexError(f"piece {piece} of {self.piece_count}")
-        return self._files[bisect_right(self._starts, piece) - 1]
+        return self._files[bisect_right(self._starts, piece * self.piece_length) - 1]
+
+    def files_of(self, piece: int) -> list[int]:
+        """The files that have bytes in a piece; more than one only in a joined row."""
+        self.file_of(piece)
+        return [part.file for part in self.segments(self.piece_start(piece), self.piece_end(piece))]
 
     def piece_size(self, piece: int) -> int:
-        """Bytes of a piece; the last one of each file may be short."""
+        """Bytes of a piece; the last one of each file, or of a joined row, may be short."""
         file = self.file_of(piece)
-        behind = self.lengths[file] - (piece - self._first_piece[file]) * self.piece_length
-        return min(self.piece_length, behind)
+        end = self.end if self.joined else self._file_starts[file] + self.lengths[file]
+        return min(self.piece_length, end - piece * self.piece_length)
 
     def piece_start(self, piece: int) -> int:
         """Position of the first byte of a piece."""
@@ -124,13 +131,34 @@ class Layout:
         return blocks_in(self.piece_size(piece))
 
     def segments(self, start: int, stop: int) -> Iterator[Segment]:
-        """The parts of files that lie in a run of positions, in order; what belongs to nobody is left out."""
+        """The parts of files that lie in a run of positions, in order, none beyond its piece.
+
+        What belongs to nobody is left out.
+        """
         for piece in self.pieces_in(start, stop):
-            file = self.file_of(piece)
             begin = max(start, self.piece_start(piece))
-            end = min(stop, self.piece_end(piece))
-            if end > begin:
-                yield Segment(file, begin - self.file_start(file), end - begin, begin)
+            end = min(stop, self.piece_start(piece + 1))
+            at = bisect_right(self._starts, begin) - 1
+            while begin < end and at < len(self._files):
+                file = self._files[at]
+                first = self._file_starts[file]
+                here = min(end, first + self.lengths[file])
+                if here > begin:
+                    yield Segment(file, begin - first, here - begin, begin)
+                    begin = here
+                if not self.joined:
+                    break
+                at += 1
+
+    def whole(self, start: int, stop: int) -> Segment | None:
+        """A run of positions as one segment, which in a joined row may go on in the files that follow.
+
+        None where bytes are missing in it.
+        """
+        parts = self.file_segments(start, stop)
+        if not parts or sum(part.length for part in parts) != stop - start or (len(parts) > 1 and not self.joined):
+            return None
+        return attrs.evolve(parts[0], length=stop - start)
 
     def file_segments(self, start: int, stop: int) -> list[Segment]:
         """Like `segments`, with neighbouring parts of one file joined: one read or one HTTP request each."""
@@ -149,8 +177,8 @@ class Layout:
 
     def blocks(self, start: int, stop: int) -> Iterator[Block]:
         """The wire requests that fetch a run of positions which starts at a block's boundary."""
-        for part in self.segments(start, stop):
-            piece = self.piece_at(part.position)
-            begin = part.position - self.piece_start(piece)
-            for at in range(begin, begin + part.length, BLOCK):
-                yield Block(piece, at, min(BLOCK, begin + part.length - at))
+        for piece in self.pieces_in(start, stop):
+            base = self.piece_start(piece)
+            end = min(stop, self.piece_end(piece)) - base
+            for at in range(max(start - base, 0), end, BLOCK):
+                yield Block(piece, at, min(BLOCK, end - at))

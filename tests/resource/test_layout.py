@@ -143,3 +143,55 @@ def test_pieces_know_their_place(layout: Layout) -> None:
         assert list(layout.pieces_in(start, end)) == [piece]
         assert piece in layout.pieces_of(layout.file_of(piece))
         assert layout.blocks_of(piece) == len(list(layout.blocks(start, end)))
+
+
+joined_layouts = st.builds(
+    Layout,
+    st.lists(st.integers(0, 3 * BLOCK), max_size=6),
+    st.sampled_from([BLOCK, 2 * BLOCK, 3 * BLOCK]),
+    joined=st.just(True),
+)
+
+
+@given(joined_layouts)
+def test_a_joined_row_has_no_gaps(layout: Layout) -> None:
+    row = [(file, offset) for file, length in enumerate(layout.lengths) for offset in range(0, length, 1024)]
+    assert layout.end == layout.length
+    assert layout.piece_count == -(-layout.length // layout.piece_length)
+    assert sum(map(layout.piece_size, range(layout.piece_count))) == layout.length
+    for file, offset in row:
+        position = layout.file_start(file) + offset
+        (part,) = layout.segments(position, position + 1)
+        assert (part.file, part.offset) == (file, offset)
+        assert layout.piece_at(position) in layout.pieces_of(file)
+        assert file in layout.files_of(layout.piece_at(position))
+
+
+@given(joined_layouts, st.data())
+def test_segments_and_blocks_of_a_joined_row_cover_it_once(layout: Layout, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, layout.end // BLOCK)) * BLOCK
+    stop = data.draw(st.integers(start, max(layout.end, start)))
+    at = start
+    for part in layout.segments(start, stop):
+        assert part.position == at
+        assert layout.file_start(part.file) + part.offset == at
+        assert part.offset + part.length <= layout.lengths[part.file]
+        at += part.length
+    assert at == min(stop, layout.end)
+    assert sum(block.length for block in layout.blocks(start, stop)) == stop - start
+    if start < stop:
+        whole = layout.whole(start, stop)
+        assert whole is not None
+        assert (whole.position, whole.length) == (start, stop - start)
+
+
+def test_a_run_in_one_piece_is_whole_in_a_joined_row_only() -> None:
+    assert Layout([BLOCK, BLOCK], 2 * BLOCK, joined=True).whole(0, 2 * BLOCK) == Segment(0, 0, 2 * BLOCK, 0)
+    assert Layout([BLOCK, BLOCK], BLOCK).whole(0, 2 * BLOCK) is None
+    assert Layout([BLOCK, BLOCK], 2 * BLOCK).whole(0, 2 * BLOCK) is None
+
+
+def test_pieces_of_a_joined_row_are_whole_blocks() -> None:
+    assert Layout([BLOCK], 3 * BLOCK, joined=True).piece_size(0) == BLOCK
+    with pytest.raises(ValueError, match="no multiple of 16384 bytes"):
+        Layout([BLOCK], BLOCK + 1, joined=True)
