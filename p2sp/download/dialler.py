@@ -75,13 +75,13 @@ class Dialler:
 
     def offer(self, candidate: Candidate) -> None:
         """A node was named."""
-        known = self._known.get(candidate.node_id)
-        if candidate.node_id in self._banned or not candidate.port:
+        known = self._known.get(candidate.who)
+        if candidate.who in self._banned or not candidate.port:
             return
         if known is not None:
             known.candidate = candidate
         elif len(self._known) < MAX_KNOWN:
-            self._known[candidate.node_id] = _Known(candidate)
+            self._known[candidate.who] = _Known(candidate)
             self._dial_more()
 
     def find(self, node_id: str) -> Candidate | None:
@@ -147,7 +147,7 @@ class Dialler:
         if self._active:
             self._failed(candidate, failure.getErrorMessage())
         if known.failures >= FORGET_AFTER:
-            self._known.pop(candidate.node_id, None)
+            self._known.pop(candidate.who, None)
 
     def _postpone(self, known: _Known) -> None:
         known.failures += 1

@@ -39,7 +39,7 @@ class Node:
 
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
     by the network's too where the node trusts one. `address` is the local address to connect from, `listen` address
-    and port of the wire. `authorities`, `credentials` and `proxy` are about servers: whom else to trust, what to tell
+    and port of the wire; `clear_text` has it speak with foreign BitTorrent clients too. `authorities`, `credentials` and `proxy` are about servers: whom else to trust, what to tell
     them, through whom to reach them.
     """
 
@@ -57,6 +57,7 @@ class Node:
         max_upload: float | None = None,
         max_download: float | None = None,
         slots: int = 8,
+        clear_text: bool = False,
         connections: int = 4,
         deadlines: Deadlines | None = None,
         allowed: Sequence[Network] | None = None,
@@ -86,7 +87,7 @@ class Node:
             credentials=credentials,
             proxy=proxy,
         )
-        self.wire = PeerNetwork(reactor, identity, upload=bucket(max_upload), slots=slots)
+        self.wire = PeerNetwork(reactor, identity, upload=bucket(max_upload), slots=slots, clear_text=clear_text)
         self._index_api = self.api(index) if index else None
         self.index = IndexClient(self._index_api) if self._index_api is not None else None
 

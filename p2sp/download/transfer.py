@@ -85,7 +85,7 @@ class Transfer:
             return
         self._started = True
         self.node.wire.share(self)
-        self._finder.start(self._dialler.offer, self.report.tell)
+        self._finder.start(self.offer, self.report.tell)
         if self.store is None or not self.store.complete:
             self._dialler.start()
 
@@ -256,6 +256,14 @@ class Transfer:
         if found is not None:
             self.descriptor = descriptor
             found.callback(descriptor)
+
+    def offer(self, candidate: Candidate) -> None:
+        """A node was named that may have this resource: it is called if it is needed and allowed.
+
+        For a foreign client (no node id) that takes `Node.clear_text` and a resource that is not private.
+        """
+        if candidate.node_id or self.node.wire.clear_text:
+            self._dialler.offer(candidate)
 
     # -- nodes -----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What is a resource made of? The BEP 52 metainfo, read and written."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from hashlib import sha1, sha256
 from typing import Any
 
 import attrs
@@ -20,15 +20,21 @@ MAX_FILES = 100_000
 MAX_DEPTH = 32
 _MAX_NAME = 255
 _MAX_URLS = 100
+_WEB = ("http://", "https://")
 
 
 @attrs.frozen
 class FileEntry:
-    """One file of a resource: its path below the resource's name, its bytes, its Merkle root (None when empty)."""
+    """One file of a resource: its path below the resource's name, its bytes, its Merkle root.
+
+    There is no root of an empty file, nor where only BitTorrent v1 describes it. `pad` is one that holds zeros to fill
+    a piece and is nobody's file (BEP 47).
+    """
 
     path: tuple[str, ...]
     length: int
     pieces_root: bytes | None
+    pad: bool = False
 
 
 def check_name(name: str) -> str:
@@ -57,6 +63,9 @@ class Descriptor:
     piece_length: int
     files: tuple[FileEntry, ...]
     layers: Mapping[bytes, tuple[bytes, ...]] = attrs.field(factory=dict)
+    private: bool = False
+    """Whether its nodes are to come from its trackers alone (BEP 27); it is never told in clear text."""
+
     resource_id: bytes = attrs.field(init=False)
     layout: Layout = attrs.field(init=False, eq=False, repr=False)
 
@@ -84,8 +93,15 @@ class Descriptor:
         return self.resource_id[:20]
 
     @property
+    def handshake_hashes(self) -> tuple[bytes, ...]:
+        """Every name of the resource on the wire and at trackers: of a hybrid that of its v1 swarm, too."""
+        return (self.handshake_hash, v1_hash(self.info)) if self.hybrid else (self.handshake_hash,)
+
+    @property
     def missing_layers(self) -> list[FileEntry]:
         """Files whose pieces cannot be checked yet because their piece layer is unknown."""
+        if self.flat:
+            return []
         return [
             entry for entry in self.files if entry.length > self.piece_length and entry.pieces_root not in self.layers
         ]
@@ -95,7 +111,7 @@ class Descriptor:
         return Magnet(self.resource_id, self.name, tuple(trackers), tuple(mirrors))
 
     def piece_hash(self, piece: int) -> bytes:
-        """The hash that piece must have. Raises KeyError while the file's piece layer is unknown."""
+        """The hash that piece must have (BEP 52). Raises KeyError while the file's piece layer is unknown."""
         file = self.layout.file_of(piece)
         entry = self.files[file]
         assert entry.pieces_root is not None
@@ -123,10 +139,9 @@ class Descriptor:
 
     def to_torrent(self, trackers: Sequence[str] = (), mirrors: Sequence[str] = ()) -> bytes:
         """The `.torrent` file: this info dict, the piece layers, trackers (BEP 3, 12) and web seeds (BEP 19)."""
-        top: dict[bytes, Any] = {
-            b"info": bdecode(self.info),
-            b"piece layers": {root: b"".join(layer) for root, layer in self.layers.items()},
-        }
+        top: dict[bytes, Any] = {b"info": bdecode(self.info)}
+        if not self.flat:
+            top[b"piece layers"] = {root: b"".join(layer) for root, layer in self.layers.items()}
         if trackers:
             top[b"announce"] = trackers[0]
             top[b"announce-list"] = [[url] for url in trackers]
@@ -137,11 +152,24 @@ class Descriptor:
 
 @attrs.frozen
 class Torrent:
-    """A `.torrent` file: the descriptor, and the trackers and web seeds somebody wrote beside it."""
+    """A `.torrent` file: the descriptor, and the trackers and web seeds somebody wrote beside it.
+
+    `tiers` are groups of trackers: one of the next group is asked when none of this one answers (BEP 12).
+    """
 
     descriptor: Descriptor
-    trackers: tuple[str, ...] = ()
+    tiers: tuple[tuple[str, ...], ...] = ()
     mirrors: tuple[str, ...] = ()
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """All trackers, in their order."""
+        return tuple(dict.fromkeys(url for tier in self.tiers for url in tier))
+
+
+def v1_hash(info: bytes) -> bytes:
+    """The BitTorrent v1 info-hash (BEP 3): a name, whatever SHA-1 is worth otherwise."""
+    return sha1(info, usedforsecurity=False).digest()
 
 
 def make_descriptor(
@@ -213,7 +241,7 @@ def parse_torrent(data: bytes) -> Torrent:
         _check_layer(entry, layer, descriptor.piece_length)
         assert entry.pieces_root is not None
         known[entry.pieces_root] = layer
-    return Torrent(attrs.evolve(descriptor, layers=known), _trackers(top), _urls(top.get(b"url-list")))
+    return Torrent(attrs.evolve(descriptor, layers=known), *hints(top))
 
 
 def _decode(data: bytes, what: str) -> dict[bytes, Any]:
@@ -242,7 +270,8 @@ def _from_info(info: bytes, fields: Mapping[bytes, Any]) -> Descriptor:
         raise DescriptorError("info dict without a file tree")
     files: list[FileEntry] = []
     _walk(tree, (), files)
-    return Descriptor(info, _text(fields.get(b"name"), "name"), piece_length, tuple(files))
+    private = fields.get(b"private") == 1
+    return Descriptor(info, _text(fields.get(b"name"), "name"), piece_length, tuple(files), private=private)
 
 
 def _walk(tree: Mapping[bytes, Any], path: tuple[str, ...], files: list[FileEntry]) -> None:
@@ -262,6 +291,8 @@ def _walk(tree: Mapping[bytes, Any], path: tuple[str, ...], files: list[FileEntr
         length, root = leaf.get(b"length"), leaf.get(b"pieces root")
         if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length < 1 << 62:
             raise DescriptorError(f"{shown!r} has no valid length")
+        if b"l" in _attributes(leaf):
+            raise DescriptorError(f"{shown!r} is a symbolic link, which is not followed")
         if length and (not isinstance(root, bytes) or len(root) != HASH_SIZE):
             raise DescriptorError(f"{shown!r} has no pieces root of {HASH_SIZE} bytes")
         files.append(FileEntry(where, length, root if length else None))
@@ -287,14 +318,29 @@ def _check_layer(entry: FileEntry, layer: Sequence[bytes], piece_length: int) ->
         raise DescriptorError(f"piece layer of {shown!r} does not lead to its pieces root")
 
 
-def _urls(value: object) -> tuple[str, ...]:
-    """HTTP(S) URLs out of a list or a lone string; what is none of these is passed over, as others do."""
+def _attributes(fields: Mapping[bytes, Any]) -> bytes:
+    """What a file is besides its bytes, a letter each (BEP 47)."""
+    value = fields.get(b"attr")
+    return value if isinstance(value, bytes) else b""
+
+
+def hints(top: Mapping[bytes, Any]) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """The tiers of trackers (BEP 3, 12) and the web seeds (BEP 19) of a metainfo."""
+    seen: set[str] = set()
+    tiers: list[tuple[str, ...]] = []
+    listed = top.get(b"announce-list")
+    groups = [tier for tier in listed if isinstance(tier, list)] if isinstance(listed, list) else []
+    # The list, where there is one, is said to hold the lone tracker too; not all of them do.
+    for group in [*groups, [top.get(b"announce")]]:
+        fresh = [url for url in dict.fromkeys(_urls(group, (*_WEB, "udp://"))) if url not in seen]
+        if fresh and len(seen) + len(fresh) <= _MAX_URLS:
+            seen.update(fresh)
+            tiers.append(tuple(fresh))
+    return tuple(tiers), _urls(top.get(b"url-list"), _WEB)
+
+
+def _urls(value: object, schemes: tuple[str, ...]) -> tuple[str, ...]:
+    """URLs out of a list or a lone string; what is none of these schemes is passed over, as others do."""
     items = value if isinstance(value, list) else [value]
     texts = (item.decode("utf-8", "replace") for item in items if isinstance(item, bytes))
-    return tuple(url for url in texts if url.startswith(("http://", "https://")))[:_MAX_URLS]
-
-
-def _trackers(top: Mapping[bytes, Any]) -> tuple[str, ...]:
-    tiers = top.get(b"announce-list")
-    flat = [url for tier in tiers if isinstance(tier, list) for url in tier] if isinstance(tiers, list) else []
-    return tuple(dict.fromkeys(_urls([top.get(b"announce"), *flat])))
+    return tuple(url for url in texts if url.startswith(schemes))[:_MAX_URLS]

@@ -30,7 +30,7 @@ from p2sp.net.trust import pinned_client_context, server_context
 from p2sp.schedule.spans import Kind
 from p2sp.wire.choker import Choker
 from p2sp.wire.door import Door
-from p2sp.wire.errors import LinkLost, LinkRefused
+from p2sp.wire.errors import LinkLost, LinkRefused, Why
 from p2sp.wire.interfaces import IShared
 from p2sp.wire.link import PeerLink
 from p2sp.wire.messages import Handshake, Interested, NotInterested
@@ -46,7 +46,8 @@ TICK_SECONDS: Final = 5.0
 class PeerNetwork:
     """All links of this node to others: listens, dials, routes by resource and shares out upload slots.
 
-    `reactor` is both TCP and time; `upload` caps what is given to all others together. `max_links` bounds all
+    `reactor` is both TCP and time. `clear_text` lets foreign BitTorrent clients in and calls them, without TLS and
+    without node ids; resources marked private (BEP 27) excepted. `upload` caps what is given to all others together. `max_links` bounds all
     connections there are, `max_half_open` those without handshakes yet, `max_per_address` the incoming ones of one
     address. Links between the same two nodes: one for each resource.
     """
@@ -58,6 +59,7 @@ class PeerNetwork:
         reactor: Any,
         identity: Identity,
         *,
+        clear_text: bool = False,
         upload: TokenBucket | None = None,
         slots: int = 8,
         max_links: int = 200,
@@ -65,6 +67,7 @@ class PeerNetwork:
         max_per_address: int = 16,
     ) -> None:
         self.node_id = identity.node_id
+        self.clear_text = clear_text
         self._reactor = reactor
         self._clock = IReactorTime(reactor)
         self._identity = identity
@@ -142,12 +145,15 @@ class PeerNetwork:
         shared: IShared,
         host: str,
         port: int,
-        node_id: str,
+        node_id: str = "",
         *,
         bind_address: str | None = None,
         kind: Kind = Kind.PEER,
     ) -> "Deferred[PeerLink]":
         """Call a node for a resource; fires with the link when both handshakes are done.
+
+        Without a node id it is a foreign client, called in clear text: refused unless `clear_text` is allowed and the
+        resource is not private.
 
         Fails with LinkRefused when we do not want such a link, IdentityMismatch when somebody else answers, and
         LinkLost for everything else. Cancelling gives the call up.
@@ -239,6 +245,8 @@ class PeerNetwork:
         swarm = self._swarms.get(shared.resource_id[:20])
         if self._closed or swarm is None or swarm.shared is not shared:
             raise LinkRefused(f"resource {shared.resource_id.hex()} is not shared here")
+        if not node_id and not self.clear_text:
+            raise LinkRefused("clear text is not allowed here", Why.CLEAR_TEXT)
         if node_id == self.node_id:
             raise LinkRefused("a call to ourselves")
         there = swarm.links.get(node_id)
