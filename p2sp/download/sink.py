@@ -15,8 +15,8 @@ from p2sp.schedule.spans import Span
 from p2sp.sources.interfaces import ISpanSink
 from p2sp.storage.interfaces import IPieceStore, Verdict
 
-PORTION = 256 * 1024
-"""Bytes written and hashed in one job of the disk pool."""
+PORTION = 1024 * 1024
+"""Bytes written and hashed in one job of the disk pool; less where a piece ends."""
 
 HIGH_WATER = 4 * 1024 * 1024
 """Bytes of one fetch that may wait for the disk before its source is paused."""
@@ -57,7 +57,7 @@ class SpanSink:
         self._stop = span.stop
         self._at = span.start
         self._told = span.start
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._held = 0
         self._waiting = 0
         self._producer: IPushProducer | None = None
@@ -80,16 +80,18 @@ class SpanSink:
         if position != self._at + self._held:
             self.flush()
             self._at = self._told = position
-        while data and position < self._stop and not self._closed:
+        # Cut without copying: a piece may end anywhere in what one read of the socket gave.
+        rest = memoryview(data)
+        while rest and position < self._stop and not self._closed:
             room = min(self._layout.piece_end(self._layout.piece_at(position)), self._stop) - position
-            part, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
+            part, rest = rest[:room], rest[room:]
             self._parts.append(part)
             self._held += len(part)
             position += len(part)
             self._tell(position, piece_ends=position == self._layout.piece_end(self._layout.piece_at(position - 1)))
             if self._held >= PORTION or len(part) == room:
                 self._write()
-            if len(part) == room and data:
+            if len(part) == room and rest:
                 position = self._layout.piece_start(self._layout.piece_at(position - 1) + 1)
                 self._at = self._told = position
 
@@ -136,13 +138,14 @@ class SpanSink:
         whole = self._held if ends_piece else self._held - end % BLOCK
         if whole <= 0:
             return
-        parts, rest = self._parts, b""
+        parts: list[bytes | memoryview] = self._parts
+        rest = b""
         if whole < self._held:
             cut = len(parts[-1]) - (self._held - whole)
             while cut <= 0:
-                rest = parts.pop() + rest
+                rest = bytes(parts.pop()) + rest
                 cut += len(parts[-1])
-            rest = parts[-1][cut:] + rest
+            rest = bytes(parts[-1][cut:]) + rest
             parts[-1] = parts[-1][:cut]
         start = self._at
         self._parts = [rest] if rest else []

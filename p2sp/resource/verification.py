@@ -49,8 +49,8 @@ class Verification(Protocol):
     def check(self, piece: int, leaves: Sequence[bytes]) -> bool:
         """Whether the piece with these leaf hashes is what the resource holds there."""
 
-    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
-        """The same for a piece's bytes, in parts of whole blocks. Errors of `parts` go through."""
+    def judge(self, piece: int, parts: Iterable[bytes | memoryview]) -> bool:
+        """The same for a piece's bytes, in parts (of whole blocks for leaves). Errors of `parts` go through."""
 
 
 @attrs.frozen
@@ -74,7 +74,7 @@ class MerkleVerification:
             return False
         return piece_root(leaves, length, layout.piece_length) == self.descriptor.piece_hash(piece)
 
-    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
+    def judge(self, piece: int, parts: Iterable[bytes | memoryview]) -> bool:
         return self.check(piece, [leaf for part in parts for leaf in leaf_hashes(part)])
 
 
@@ -97,7 +97,7 @@ class FlatVerification:
         """Leaf hashes prove nothing here."""
         return False
 
-    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
+    def judge(self, piece: int, parts: Iterable[bytes | memoryview]) -> bool:
         found = hashlib.new(self.algorithm, usedforsecurity=False)
         for part in parts:
             found.update(part)
@@ -114,7 +114,7 @@ class Unverified:
     def check(self, piece: int, leaves: Sequence[bytes]) -> bool:
         return True
 
-    def judge(self, piece: int, parts: Iterable[bytes]) -> bool:
+    def judge(self, piece: int, parts: Iterable[bytes | memoryview]) -> bool:
         for _ in parts:
             # What cannot be read is not there.
             pass

@@ -1,9 +1,10 @@
 """What do all stores do alike: take blocks, judge pieces, hand out verified bytes?"""
 
 import hashlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -29,18 +30,44 @@ class Medium(Protocol):
         """Exactly the bytes of a place. Raises StorageError."""
 
 
-def _write_job(
-    medium: Medium, where: Segment, data: Sequence[bytes], first: int, runs: Sequence[range], hashed: bool
-) -> list[bytes]:
-    """Write the claimed runs of blocks out of `data`, which begins with block `first`; their leaf hashes if wanted."""
-    whole = memoryview(data[0] if len(data) == 1 else b"".join(data))
-    leaves: list[bytes] = []
-    for run in runs:
-        at = (run.start - first) * BLOCK
-        part = whole[at : (run.stop - first) * BLOCK]
+@attrs.frozen
+class _Work:
+    """Blocks of one piece on their way to the disk: a run of buffers from block `first` on, and the runs claimed."""
+
+    piece: int
+    where: Segment
+    data: Sequence[bytes | memoryview]
+    first: int
+    runs: Sequence[range]
+    whole: bool
+    """Whether this is the piece from its first byte to its last: it is judged as it passes, not read again."""
+
+    def parts(self) -> Iterator[tuple[int, memoryview]]:
+        """What is to be written, with its distance from the first byte; nothing is copied if all is claimed."""
+        if len(self.runs) == 1 and len(self.runs[0]) == -(-self.where.length // BLOCK):
+            at = 0
+            for buffer in self.data:
+                yield at, memoryview(buffer)
+                at += len(buffer)
+            return
+        joined = memoryview(b"".join(self.data))
+        for run in self.runs:
+            at = (run.start - self.first) * BLOCK
+            yield at, joined[at : (run.stop - self.first) * BLOCK]
+
+
+def _write_job(medium: Medium, content: Content, work: _Work, blamed: bool) -> tuple[list[bytes], bool | None]:
+    """Write claimed blocks; their leaf hashes if they are evidence or wanted, and the verdict of a whole piece."""
+    where = work.where
+    for at, part in work.parts():
         medium.write(Segment(where.file, where.offset + at, len(part), where.position + at), part)
-        leaves += leaf_hashes(part) if hashed else [b""] * len(run)
-    return leaves
+    evidence = content.verification.evidence
+    good = content.verification.judge(work.piece, work.data) if work.whole and evidence is Evidence.BYTES else None
+    if evidence is not Evidence.LEAVES and good is not False and not (good and blamed):
+        return [b""] * sum(map(len, work.runs)), good
+    joined = memoryview(work.data[0] if len(work.data) == 1 else b"".join(work.data))
+    spans = (((run.start - work.first) * BLOCK, (run.stop - work.first) * BLOCK) for run in work.runs)
+    return [leaf for start, stop in spans for leaf in leaf_hashes(joined[start:stop])], good
 
 
 def _judge_job(medium: Medium, content: Content, piece: int, blamed: bool) -> tuple[bool, list[bytes]]:
@@ -62,7 +89,6 @@ class BaseStore:
         self._pool = pool
         self._medium = medium
         self._book = PieceBook(content)
-        self._hashed = content.verification.evidence is Evidence.LEAVES
         self._watchers: list[Callable[[int], None]] = []
         self._forgotten: dict[int, int] = {}
         self._closed = False
@@ -110,11 +136,11 @@ class BaseStore:
 
         return stop
 
-    def write(self, position: int, data: Sequence[bytes], source: str) -> "Deferred[list[Verdict]]":
+    def write(self, position: int, data: Sequence[bytes | memoryview], source: str) -> "Deferred[list[Verdict]]":
         """See IPieceStore. Cancelling lets go of the answer only: bytes under way to the disk are not called back."""
         return self._to_the_end(self._write(position, tuple(data), source))
 
-    async def _write(self, position: int, data: tuple[bytes, ...], source: str) -> list[Verdict]:
+    async def _write(self, position: int, data: tuple[bytes | memoryview, ...], source: str) -> list[Verdict]:
         self._check_open()
         length = sum(map(len, data))
         if not length:
@@ -125,15 +151,19 @@ class BaseStore:
             return []
         try:
             await self._before_write(piece)
-            leaves = await self._run(
-                _write_job, self._medium, where, data, blocks.start, runs, self._hashed, weight=length
+            whole = len(runs) == 1 and length == self._layout.piece_size(piece)
+            work = _Work(piece, where, data, blocks.start, runs, whole)
+            leaves, good = await self._run(
+                _write_job, self._medium, self.content, work, self._book.failed(piece), weight=length
             )
         except BaseException:
             self._book.release(piece, runs)
             raise
         self._after_write(where)
         verdict = self._book.landed(piece, runs, leaves, source)
-        if verdict is None and self._book.full(piece):
+        if good is not None:
+            verdict = self._book.judged(piece, good, leaves if any(leaves) else ())
+        elif verdict is None and self._book.full(piece):
             verdict = await self._judge(piece)
         if verdict is None:
             return []

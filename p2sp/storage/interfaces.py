@@ -59,7 +59,7 @@ class IPieceStore(Interface):
     def has(piece: int) -> bool:
         """Whether that piece may be read."""
 
-    def write(position: int, data: Sequence[bytes], source: str) -> "Deferred[list[Verdict]]":
+    def write(position: int, data: Sequence[bytes | memoryview], source: str) -> "Deferred[list[Verdict]]":
         """Take whole blocks from a block's boundary on; only the last block of a file may be short.
 
         `data` is a run of buffers, not joined by the caller; it must not leave a piece. `source` names who gave them.

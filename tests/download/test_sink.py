@@ -33,7 +33,7 @@ class Recorder(MemoryStore):
         super().__init__(sample.content, pool)
         self.writes: list[tuple[int, bytes]] = []
 
-    def write(self, position: int, data: Sequence[bytes], source: str) -> "Deferred[list[Verdict]]":
+    def write(self, position: int, data: Sequence[bytes | memoryview], source: str) -> "Deferred[list[Verdict]]":
         self.writes.append((position, b"".join(data)))
         return super().write(position, data, source)
 
