@@ -3,6 +3,7 @@
 Everything heavy is imported inside the command that needs it: starting must cost little.
 """
 
+import gc
 import sys
 from pathlib import Path
 
@@ -128,4 +129,6 @@ def demo(size: int, file: Path | None, keep: bool) -> None:
 
 def main() -> None:
     """Entry point of the `p2sp` script."""
+    # Importing makes a great deal that stays and nothing to collect; `outcome.run` turns the collector on again.
+    gc.disable()
     cli()

@@ -1,5 +1,6 @@
 """How does a command end, and what does the user read then?"""
 
+import gc
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -54,6 +55,10 @@ def run(main: Callable[[Any], Coroutine[Any, Any, int]], *, verbose: bool = Fals
 
     reactor.callWhenRunning(begin)
     reactor.addSystemEventTrigger("before", "shutdown", interrupted)
+    if not gc.isenabled():
+        # What is imported by now stays to the end: neither a collection nor the exit need look at it.
+        gc.freeze()
+        gc.enable()
     reactor.run()
     return code
 
