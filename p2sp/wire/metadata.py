@@ -2,21 +2,15 @@
 
 from collections import deque
 from hashlib import sha256
-from typing import Final
 
 import attrs
 
 from p2sp.resource.descriptor import MAX_INFO, Descriptor, parse_info
-from p2sp.resource.merkle import BLOCK, HASH_SIZE, check_proof, height_for, pad_hash, piece_height, proof_for, root_of
-from p2sp.wire.codec import MAX_HASHES
+from p2sp.resource.merkle import BLOCK, check_proof, height_for, pad_hash, piece_height
 from p2sp.wire.errors import RemoteProtocolError
 from p2sp.wire.extensions import metadata_part_size, metadata_parts
+from p2sp.wire.hashes import RUN, HashShelf, split_hashes
 from p2sp.wire.messages import HashRequest
-
-RUN: Final = 512
-"""Hashes asked for at a time: aligned runs that every implementation serves."""
-
-_RUN_HEIGHT: Final = height_for(RUN)
 
 
 class InfoAssembly:
@@ -100,7 +94,7 @@ class LayerPlan:
         row = self._rows.get(request.root)
         if row is None or self._run(request) is not None:
             return
-        values = [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
+        values = split_hashes(hashes)
         nodes, uncles = values[: request.length], values[request.length :]
         good = len(nodes) == request.length and check_proof(
             nodes, self._level, request.index, uncles, request.root, row.height
@@ -127,49 +121,13 @@ class Library:
     """Answers others' questions about a descriptor."""
 
     def __init__(self, descriptor: Descriptor) -> None:
-        self._descriptor = descriptor
-        self._level = piece_height(descriptor.piece_length)
-        self._tops: dict[bytes, list[bytes]] = {}
+        self._info = descriptor.info
+        self._shelf = HashShelf(descriptor)
+        self.pieces_for = self._shelf.pieces_for
+        self.hashes = self._shelf.answer
 
     def part(self, part: int) -> bytes | None:
         """A part of the info dict; None for one that does not exist."""
-        if not 0 <= part < metadata_parts(len(self._descriptor.info)):
+        if not 0 <= part < metadata_parts(len(self._info)):
             return None
-        return self._descriptor.info[part * BLOCK : (part + 1) * BLOCK]
-
-    def hashes(self, request: HashRequest) -> bytes | None:
-        """Hashes of a piece layer and the uncles asked for; None for a request that BEP 52 or we do not allow.
-
-        Only piece layers are served: who needs the leaves of a piece has to hash the piece.
-        """
-        layer = self._descriptor.layers.get(request.root)
-        length, index = request.length, request.index
-        if layer is None or request.base != self._level:
-            return None
-        height = height_for(len(layer))
-        if not 2 <= length <= min(MAX_HASHES, 1 << height) or length & (length - 1):
-            return None
-        if index % length or index >= len(layer) or request.proof >= height:
-            return None
-        nodes = layer[index : index + length]
-        padding = pad_hash(self._level) * (length - len(nodes))
-        # The first levels of the proof follow from the hashes themselves and are left out (BEP 52).
-        uncles = self._uncles(request.root, layer, index, length)[: max(request.proof - height_for(length) + 1, 0)]
-        return b"".join(nodes) + padding + b"".join(uncles)
-
-    def _uncles(self, root: bytes, layer: tuple[bytes, ...], index: int, length: int) -> list[bytes]:
-        height = height_for(len(layer))
-        if height <= _RUN_HEIGHT:
-            return proof_for(layer, self._level, index, length, height)
-        tops = self._tops.get(root)
-        if tops is None:
-            # Kept, so that a request costs the hashes of one run and not of a whole layer.
-            tops = self._tops[root] = [
-                root_of(layer[at : at + RUN], _RUN_HEIGHT, self._level) for at in range(0, len(layer), RUN)
-            ]
-        above = self._level + _RUN_HEIGHT, height - _RUN_HEIGHT
-        if length >= RUN:
-            return proof_for(tops, above[0], index // RUN, length // RUN, above[1])
-        run = layer[index // RUN * RUN :][:RUN]
-        inside = proof_for(run, self._level, index % RUN, length, _RUN_HEIGHT)
-        return inside + proof_for(tops, above[0], index // RUN, 1, above[1])
+        return self._info[part * BLOCK : (part + 1) * BLOCK]

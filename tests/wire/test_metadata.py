@@ -133,7 +133,8 @@ def test_runs_of_every_length_check_out() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"base": 1},
+        {"base": 11},
+        {"base": 2**32 - 1},
         {"length": 1},
         {"length": 3},
         {"length": 4096},
