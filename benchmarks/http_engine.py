@@ -68,7 +68,9 @@ class Bench:
         self.folder = folder
         self.runs = runs
         self.env = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+            # As installed: compiled once, by the warm-up.
+            "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
             "SSL_CERT_FILE": str(folder / "pki" / "ca.pem"),
             "XDG_STATE_HOME": str(folder / "state"),
         }
