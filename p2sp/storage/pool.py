@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from p2sp.storage.interfaces import StorageError
+from p2sp.storage.malloc import keep_freed
 
 T = TypeVar("T")
 
@@ -99,6 +100,7 @@ class DiskPool(_Queue):
         if self._running:
             return
         self._running = True
+        keep_freed()
         self._threads.start()
         self._trigger = self._reactor.addSystemEventTrigger("during", "shutdown", self._end)
 
