@@ -246,27 +246,46 @@ class _PinnedContext:
         return connection
 
 
+class Pinning:
+    """TLS for a dialler that knows whom it wants: no authority, only the key with a node id will do.
+
+    All connections share what can be shared. With any other key the handshake fails before a byte of ours is sent,
+    and the protocol's `connectionLost` gets IdentityMismatch as its reason.
+    """
+
+    def __init__(self, identity: Identity, *, alpn: Sequence[bytes] = ()) -> None:
+        self._options = CertificateOptions(
+            raiseMinimumTo=OLDEST_VERSION, acceptableProtocols=list(alpn) or None, **_own_options(identity)
+        )
+
+    def to(self, node_id: str) -> IOpenSSLClientConnectionCreator:
+        """For a connection to the holder of that key."""
+        return _PinnedContext(self._options, node_id.lower())
+
+
 def pinned_client_context(
     identity: Identity, node_id: str, *, alpn: Sequence[bytes] = ()
 ) -> IOpenSSLClientConnectionCreator:
-    """TLS for a dialler that knows whom it wants: no authority, only the key with this node id will do.
+    """TLS for a single connection to a node that is known; see `Pinning`."""
+    return Pinning(identity, alpn=alpn).to(node_id)
 
-    With any other key the handshake fails before a byte of ours is sent, and the protocol's `connectionLost`
-    gets IdentityMismatch as its reason.
-    """
-    options = CertificateOptions(
-        raiseMinimumTo=OLDEST_VERSION, acceptableProtocols=list(alpn) or None, **_own_options(identity)
-    )
-    return _PinnedContext(options, node_id.lower())
+
+def negotiated(transport: object) -> bytes:
+    """The application protocol both ends of this transport agreed on (ALPN); empty for none, or without TLS."""
+    connection = _connection(transport)
+    return b"" if connection is None else connection.get_alpn_proto_negotiated()
 
 
 def peer_certificate(transport: object) -> x509.Certificate | None:
     """The certificate the other end of this transport has shown; None without TLS, or when it showed none."""
+    connection = _connection(transport)
+    return None if connection is None else connection.get_peer_certificate(as_cryptography=True)
+
+
+def _connection(transport: object) -> SSL.Connection | None:
     get_handle = getattr(transport, "getHandle", None)
     handle = get_handle() if get_handle is not None else None
-    if not isinstance(handle, SSL.Connection):
-        return None
-    return handle.get_peer_certificate(as_cryptography=True)
+    return handle if isinstance(handle, SSL.Connection) else None
 
 
 def peer_node_id(transport: object) -> str | None:

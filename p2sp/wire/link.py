@@ -19,15 +19,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from p2sp.net.errors import NetError
-from p2sp.net.trust import peer_node_id
+from p2sp.net.addresses import host_port
+from p2sp.net.errors import IdentityMismatch, NetError
+from p2sp.net.reading import Gathering, widen
+from p2sp.net.trust import negotiated, peer_node_id
 from p2sp.resource.layout import Block
 from p2sp.schedule.spans import Kind
-from p2sp.wire.errors import LinkLost, LinkRefused, RemoteProtocolError
+from p2sp.wire.errors import LinkLost, LinkRefused, RemoteProtocolError, Why
 from p2sp.wire.extensions import Abilities, DontHave
 from p2sp.wire.messages import Bitfield, Choke, Handshake, Have, HaveAll, HaveNone, Piece, Reject, Unchoke
 from p2sp.wire.session import Event, Session
 from p2sp.wire.upload import Uploader
+
+ALPN: Final = b"p2sp/1"
+"""What the peer protocol inside TLS is called; both sides insist on it."""
 
 HANDSHAKE_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 60.0
@@ -42,11 +47,14 @@ MAX_UNSENT: Final = 4 * 1024 * 1024
 class LinkOwner(Protocol):
     """Who decides about links: the peer network."""
 
-    def secured(self, link: "PeerLink") -> None:
-        """The node id is proven; a link we dialled is to be opened. Raises LinkRefused."""
+    def ready(self, link: "PeerLink") -> None:
+        """Bytes may pass, and the node id is proven if there is one; a link we dialled is to be opened.
 
-    def asked(self, link: "PeerLink", handshake: Handshake) -> None:
-        """An incoming link names its resource and is to be opened. Raises LinkRefused."""
+        Raises LinkRefused.
+        """
+
+    def greeted(self, link: "PeerLink", handshake: Handshake) -> None:
+        """The other side names its resource and itself; an incoming link is to be opened. Raises LinkRefused."""
 
     def joined(self, link: "PeerLink") -> None:
         """Both handshakes are done."""
@@ -75,18 +83,31 @@ class BlockTaker(Protocol):
 
 
 @implementer(IHandshakeListener, IPushProducer)
-class PeerLink(TwistedProtocol):
-    """One TLS connection to another node for one resource.
+class PeerLink(TwistedProtocol, Gathering):
+    """One connection to another node for one resource: inside TLS, or in clear text with a foreign client.
 
-    `node_id` and `address` are the other side's; `kind` is what it is known to be. `session` is the state of the
-    protocol; whoever makes it say something calls `flush` afterwards.
+    `node_id` and `address` are the other side's; a foreign client has no node id. `kind` is what it is known to be,
+    `called` what it was called by. `session` is the state of the protocol; whoever makes it say something calls
+    `flush` afterwards. `patience` are the seconds it has for its handshakes from when there is a transport; `why`
+    is told once it has ended.
     """
 
     _log = Logger()
 
-    def __init__(self, owner: LinkOwner, clock: IReactorTime, *, outgoing: bool, kind: Kind = Kind.PEER) -> None:
+    def __init__(
+        self,
+        owner: LinkOwner,
+        clock: IReactorTime,
+        *,
+        outgoing: bool,
+        secure: bool = True,
+        kind: Kind = Kind.PEER,
+        called: str = "",
+    ) -> None:
         self.outgoing = outgoing
+        self.secure = secure
         self.kind = kind
+        self.called = called
         self.node_id = ""
         self.address: tuple[str, int] = ("", 0)
         self.session = Session()
@@ -95,8 +116,12 @@ class PeerLink(TwistedProtocol):
         self.is_joined = False
         self.closing = False
         self.downloaded = 0
-        self._owner = owner
+        self.uploaded = 0
+        self.why: Why | None = None
         self.clock = clock
+        self.patience = HANDSHAKE_SECONDS
+        self._owner = owner
+        self._ready = False
         self._reason = ""
         self._lost = False
         self._deadline: IDelayedCall | None = None
@@ -110,9 +135,14 @@ class PeerLink(TwistedProtocol):
     # For whoever downloads from or looks at the link.
 
     @property
+    def who(self) -> str:
+        """What tells the other side from others: its node id, or its address where it has none."""
+        return self.node_id or (self.called if not self.secure else "") or host_port(*self.address)
+
+    @property
     def label(self) -> str:
         """Kind and address, for logs."""
-        return f"{self.kind} {self.address[0]}:{self.address[1]}"
+        return f"{self.kind} {host_port(*self.address)}"
 
     def when_joined(self) -> "Deferred[PeerLink]":
         """Fires when both handshakes are done; fails with the reason if they never are. To be asked for once."""
@@ -167,7 +197,7 @@ class PeerLink(TwistedProtocol):
         if self._full_since is not None:
             self._unsent += sum(map(len, outgoing))
             if self._unsent > MAX_UNSENT:
-                self.close("the other side does not read what it asks for", abort=True)
+                self.close("the other side does not read what it asks for", Why.NOT_READING, abort=True)
                 return
         # Buffers are joined right away, so views will do as well as bytes.
         self.transport.writeSequence(cast(list[bytes], outgoing))
@@ -178,18 +208,20 @@ class PeerLink(TwistedProtocol):
         if self.closing or not self.is_joined:
             return
         if self._full_since is not None and now - self._full_since >= SILENCE_SECONDS:
-            self.close(f"the other side has not read for {SILENCE_SECONDS:.0f} seconds", abort=True)
+            self.close(f"the other side has not read for {SILENCE_SECONDS:.0f} seconds", Why.NOT_READING, abort=True)
         elif not self._holders and now - self._last_received >= SILENCE_SECONDS:
-            self.close(f"silent for {SILENCE_SECONDS:.0f} seconds")
+            self.close(f"silent for {SILENCE_SECONDS:.0f} seconds", Why.SILENT)
         elif now - self._last_sent >= KEEP_ALIVE_SECONDS:
             self.session.keep_alive()
             self.flush()
 
-    def close(self, reason: str, *, abort: bool = False, error: BaseException | None = None) -> None:
+    def close(
+        self, reason: str, why: Why = Why.CLOSED, *, abort: bool = False, error: BaseException | None = None
+    ) -> None:
         """End the link: what was written before is given two seconds to get out, unless it is to be cut at once."""
         if self.closing:
             return
-        self._end(reason, error)
+        self._end(reason, why, error)
         if self.transport is None or self._lost:
             return
         if abort:
@@ -207,23 +239,27 @@ class PeerLink(TwistedProtocol):
     def connectionMade(self) -> None:
         peer: IAddress = self._transport().getPeer()
         self.address = (str(getattr(peer, "host", "")), int(getattr(peer, "port", 0)))
-        self._deadline = self.clock.callLater(
-            HANDSHAKE_SECONDS, self.close, f"no handshake within {HANDSHAKE_SECONDS:.0f} seconds", abort=True
-        )
+        widen(self.transport)
+        self._deadline = self.clock.callLater(self.patience, self._late)
         if self.closing:
             self._transport().abortConnection()
+        elif not self.secure:
+            self._begin()
 
     def handshakeCompleted(self) -> None:
+        if negotiated(self.transport) != ALPN:
+            self.close(f"the other side does not speak {ALPN.decode()}", Why.WRONG_PROTOCOL, abort=True)
+            return
         node_id = peer_node_id(self.transport)
         if node_id is None:
-            self.close("the other side shows no certificate")
+            self.close("the other side shows no certificate", Why.NO_CERTIFICATE, abort=True)
             return
         self.node_id = node_id
-        IConsumer(self.transport).registerProducer(self, True)
-        self._guarded(lambda: self._owner.secured(self))
-        self.flush()
+        self._begin()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.kept(data):
+            return
         self._last_received = self.clock.seconds()
         if not self.closing:
             self._guarded(lambda: self._hear(data))
@@ -234,7 +270,7 @@ class PeerLink(TwistedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         if not self.closing:
-            self._end(reason.getErrorMessage(), reason.value)
+            self._end(reason.getErrorMessage(), self._why(reason.value), reason.value)
         for call in (self._deadline, self._abort):
             if call is not None and call.active():
                 call.cancel()
@@ -255,11 +291,28 @@ class PeerLink(TwistedProtocol):
     def stopProducing(self) -> None:
         self._full_since = None
 
+    def _begin(self) -> None:
+        self._ready = True
+        IConsumer(self.transport).registerProducer(self, True)
+        self._guarded(lambda: self._owner.ready(self))
+        self.flush()
+
+    def _late(self) -> None:
+        self.close(f"no handshake within {HANDSHAKE_SECONDS:.0f} seconds", Why.LATE, abort=True)
+
+    def _why(self, error: BaseException | None) -> Why:
+        """What the end of the connection is counted as when we did not bring it about."""
+        if isinstance(error, IdentityMismatch):
+            return Why.WRONG_KEY
+        return Why.LOST if self._ready else Why.NO_HANDSHAKE
+
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (RemoteProtocolError, LinkRefused) as error:
-            self.close(str(error), error=error)
+        except LinkRefused as error:
+            self.close(str(error), error.why, error=error)
+        except RemoteProtocolError as error:
+            self.close(str(error), Why.BROKEN_RULE, error=error)
 
     def _hear(self, data: bytes) -> None:
         for event in self.session.receive(data):
@@ -273,8 +326,7 @@ class PeerLink(TwistedProtocol):
                     if self.taker is not None:
                         self.taker.rejected(piece, begin, length)
                 case Handshake():
-                    if not self.outgoing:
-                        self._owner.asked(self, event)
+                    self._owner.greeted(self, event)
                 case Abilities() if not self.is_joined:
                     self._join()
                 case _:
@@ -295,9 +347,10 @@ class PeerLink(TwistedProtocol):
         if waiting is not None and not self.closing:
             waiting.callback(self)
 
-    def _end(self, reason: str, error: BaseException | None = None) -> None:
+    def _end(self, reason: str, why: Why, error: BaseException | None = None) -> None:
         """Stop everything but the connection itself, and tell those who wait."""
         self.closing = True
+        self.why = why
         self._reason = reason
         self._log.debug("link with {link.label} ends: {reason}", link=self, reason=reason)
         if self.uploader is not None:

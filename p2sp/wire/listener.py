@@ -1,45 +1,34 @@
 """Which connections to other nodes do we take and make, and which resource is each for?"""
 
 from collections import Counter
-from ipaddress import ip_address
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    connectProtocol,
-    wrapClientTLS,
-)
+from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectError, UserError
-from twisted.internet.interfaces import (
-    IListeningPort,
-    IReactorTCP,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from p2sp.net.addresses import host_port
 from p2sp.net.identity import Identity
 from p2sp.net.listen import listen_tcp
 from p2sp.net.throttle import TokenBucket
-from p2sp.net.trust import pinned_client_context, server_context
+from p2sp.net.trust import server_context
 from p2sp.schedule.spans import Kind
+from p2sp.wire.calls import Ways
 from p2sp.wire.choker import Choker
-from p2sp.wire.door import Door
+from p2sp.wire.door import Door, Visitor
 from p2sp.wire.errors import LinkLost, LinkRefused, Why
 from p2sp.wire.interfaces import IShared
-from p2sp.wire.link import PeerLink
+from p2sp.wire.link import ALPN, PeerLink
 from p2sp.wire.messages import Handshake, Interested, NotInterested
+from p2sp.wire.register import Bounds, Register
 from p2sp.wire.session import Event
 from p2sp.wire.swarm import Swarm
 from p2sp.wire.upload import Gate
 
-ALPN: Final = (b"p2sp/1",)
-CONNECT_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 5.0
 
 
@@ -47,9 +36,8 @@ class PeerNetwork:
     """All links of this node to others: listens, dials, routes by resource and shares out upload slots.
 
     `reactor` is both TCP and time. `clear_text` lets foreign BitTorrent clients in and calls them, without TLS and
-    without node ids; resources marked private (BEP 27) excepted. `upload` caps what is given to all others together. `max_links` bounds all
-    connections there are, `max_half_open` those without handshakes yet, `max_per_address` the incoming ones of one
-    address. Links between the same two nodes: one for each resource.
+    without node ids; resources marked private (BEP 27) excepted. `upload` caps what is given to all others together,
+    `bounds` how many connections there are. Links between the same two nodes: one for each resource.
     """
 
     _log = Logger()
@@ -62,9 +50,7 @@ class PeerNetwork:
         clear_text: bool = False,
         upload: TokenBucket | None = None,
         slots: int = 8,
-        max_links: int = 200,
-        max_half_open: int = 64,
-        max_per_address: int = 16,
+        bounds: Bounds | None = None,
     ) -> None:
         self.node_id = identity.node_id
         self.clear_text = clear_text
@@ -74,13 +60,10 @@ class PeerNetwork:
         self._peer_id = b"-PS0100-" + bytes.fromhex(identity.node_id)[:12]
         self._gate = Gate(self._clock, upload)
         self._choker: Choker[PeerLink] = Choker(slots)
-        self._max_links = max_links
-        self._max_half_open = max_half_open
-        self._max_per_address = max_per_address
+        self._ways = Ways(reactor, identity)
+        self._register = Register(bounds or Bounds())
         self._swarms: dict[bytes, Swarm] = {}
         self._of: dict[PeerLink, Swarm] = {}
-        self._links: set[PeerLink] = set()
-        self._gone: dict[PeerLink, list[Deferred[None]]] = {}
         self._calls: dict[tuple[bytes, str], Deferred[PeerLink]] = {}
         self._ports: list[IListeningPort] = []
         self._closed = False
@@ -95,13 +78,17 @@ class PeerNetwork:
     @property
     def links(self) -> int:
         """Connections there are, half-open ones and those that end included."""
-        return len(self._links)
+        return len(self._register)
+
+    @property
+    def endings(self) -> Counter[Why]:
+        """What connections ended of so far, refused ones included."""
+        return self._register.endings
 
     def listen(self, host: str, port: int) -> IListeningPort:
         """Take links at an IP address. Raises CannotListen naming it."""
-        text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        door = Door(self, server_context(self._identity, alpn=ALPN), self._clock)
-        listening = listen_tcp(IReactorTCP(self._reactor), text, door)
+        door = Door(self, server_context(self._identity, alpn=[ALPN]), self._clock)
+        listening = listen_tcp(IReactorTCP(self._reactor), host_port(host, port), door)
         self._ports.append(listening)
         return listening
 
@@ -126,7 +113,7 @@ class PeerNetwork:
                 call.cancel()
         links = [link for link, of in self._of.items() if of is swarm]
         swarm.close("the resource is no longer shared here")
-        return self._when_gone(links)
+        return self._register.when_gone(*links)
 
     def stored(self, shared: IShared) -> None:
         """Tell that `shared.store` has come to be there: what it holds is announced from now on."""
@@ -158,9 +145,9 @@ class PeerNetwork:
         Fails with LinkRefused when we do not want such a link, IdentityMismatch when somebody else answers, and
         LinkLost for everything else. Cancelling gives the call up.
         """
-        key = (shared.resource_id[:20], node_id)
+        key = (shared.resource_id[:20], node_id or host_port(host, port))
         if key in self._calls:
-            return _failed(LinkRefused(f"{node_id[:16]} is being called already"))
+            return _failed(LinkRefused(f"{key[1]:.22} is being called already", Why.SECOND))
         call = Deferred.fromCoroutine(self._dial(shared, host, port, node_id, bind_address, kind))
         if not call.called:
             self._calls[key] = call
@@ -179,27 +166,34 @@ class PeerNetwork:
         for swarm in list(self._swarms.values()):
             swarm.close("this node is going away")
         self._swarms.clear()
-        for link in list(self._links):
+        for link in list(self._register.links):
             link.close("this node is going away")
+        for visitor in list(self._register.visitors):
+            visitor.send_away(Why.CLOSED)
         self._gate.close()
-        ending = [*stopping, self._when_gone(list(self._links))]
+        ending = [*stopping, self._register.when_gone(*self._register.links, *self._register.visitors)]
         return gatherResults(ending, consumeErrors=True).addCallback(lambda _: None)
 
     # For links: see LinkOwner.
 
-    def secured(self, link: PeerLink) -> None:
+    def ready(self, link: PeerLink) -> None:
         if link.node_id == self.node_id:
-            raise LinkRefused("a link to ourselves")
+            raise LinkRefused("a link to ourselves", Why.OURSELVES)
         swarm = self._of.get(link)
         if swarm is not None:
             swarm.admit(link)
 
-    def asked(self, link: PeerLink, handshake: Handshake) -> None:
-        swarm = self._swarms.get(handshake.info_hash)
+    def greeted(self, link: PeerLink, handshake: Handshake) -> None:
+        if handshake.peer_id == self._peer_id:
+            raise LinkRefused("a link to ourselves", Why.OURSELVES)
+        swarm = self._of.get(link)
         if swarm is None:
-            raise LinkRefused(f"resource {handshake.info_hash.hex()} is not shared here")
-        self._of[link] = swarm
-        swarm.admit(link)
+            swarm = self._swarms.get(handshake.info_hash)
+            if swarm is None:
+                raise LinkRefused(f"resource {handshake.info_hash.hex()} is not shared here", Why.NOT_SHARED)
+            self._of[link] = swarm
+            swarm.admit(link)
+        swarm.introduced(link, handshake.peer_id)
 
     def joined(self, link: PeerLink) -> None:
         swarm = self._of[link]
@@ -214,30 +208,27 @@ class PeerNetwork:
             self._of[link].heard(link, event)
 
     def lost(self, link: PeerLink, reason: str) -> None:
-        self._links.discard(link)
         swarm = self._of.pop(link, None)
         if swarm is not None:
             swarm.release(link)
             if link.is_joined:
                 swarm.shared.left(link, reason)
-        for waiting in self._gone.pop(link, ()):
-            waiting.callback(None)
+        self._register.left(link, link.why)
         if not self._closed:
             self._choke()
 
-    def admits(self, host: str) -> bool:
-        """Whether one more connection from that address is taken."""
-        if self._closed or len(self._links) >= self._max_links:
-            return False
-        if sum(not link.is_joined for link in self._links) >= self._max_half_open:
-            return False
-        return Counter(link.address[0] for link in self._links if not link.outgoing)[host] < self._max_per_address
+    # For the door: see Household.
 
-    def take(self) -> PeerLink:
-        """A link for a connection that comes in, counted from now on."""
-        link = PeerLink(self, self._clock, outgoing=False)
-        self._links.add(link)
+    def admits(self, visitor: Visitor) -> bool:
+        return not self._closed and self._register.admits(visitor)
+
+    def take(self, *, secure: bool) -> PeerLink:
+        link = PeerLink(self, self._clock, outgoing=False, secure=secure)
+        self._register.links.add(link)
         return link
+
+    def gone(self, visitor: Visitor, why: Why | None) -> None:
+        self._register.left(visitor, why)
 
     async def _dial(
         self, shared: IShared, host: str, port: int, node_id: str, bind_address: str | None, kind: Kind
@@ -247,27 +238,26 @@ class PeerNetwork:
             raise LinkRefused(f"resource {shared.resource_id.hex()} is not shared here")
         if not node_id and not self.clear_text:
             raise LinkRefused("clear text is not allowed here", Why.CLEAR_TEXT)
+        if not node_id and swarm.private:
+            raise LinkRefused("a private resource is not shared in clear text", Why.PRIVATE)
         if node_id == self.node_id:
-            raise LinkRefused("a call to ourselves")
-        there = swarm.links.get(node_id)
+            raise LinkRefused("a call to ourselves", Why.OURSELVES)
+        link = PeerLink(self, self._clock, outgoing=True, secure=bool(node_id), kind=kind, called=host_port(host, port))
+        there = swarm.links.get(node_id or link.called)
         if there is not None and not there.closing:
-            raise LinkRefused(f"there is a link to {node_id[:16]} already")
-        if len(self._links) >= self._max_links:
-            raise LinkRefused(f"there are {self._max_links} links already")
-        link = PeerLink(self, self._clock, outgoing=True, kind=kind)
+            raise LinkRefused(f"there is a link to {there.who:.22} already", Why.SECOND)
+        if self._register.full:
+            raise LinkRefused(f"there are {len(self._register)} links already", Why.TOO_MANY)
         joined = link.when_joined()
-        endpoint = wrapClientTLS(
-            pinned_client_context(self._identity, node_id, alpn=ALPN), self._endpoint(host, port, bind_address)
-        )
-        self._links.add(link)
+        self._register.links.add(link)
         self._of[link] = swarm
         try:
-            await connectProtocol(endpoint, link)
+            await connectProtocol(self._ways.to(host, port, node_id, bind_address), link)
         except (ConnectError, UserError, OSError) as error:
             joined.addErrback(lambda _: None)
-            link.close(str(error))
+            link.close(str(error), Why.UNREACHABLE)
             self.lost(link, str(error))
-            raise LinkLost(f"{host}:{port} cannot be reached: {error}") from error
+            raise LinkLost(f"{host_port(host, port)} cannot be reached: {error}") from error
         except BaseException:
             joined.addErrback(lambda _: None)
             link.close("the call was given up", abort=True)
@@ -275,15 +265,6 @@ class PeerNetwork:
                 self.lost(link, "the call was given up")
             raise
         return await joined
-
-    def _endpoint(self, host: str, port: int, bind_address: str | None) -> IStreamClientEndpoint:
-        bind = (bind_address, 0) if bind_address else None
-        try:
-            version = ip_address(host).version
-        except ValueError:
-            return HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_SECONDS, bindAddress=bind)
-        kind = TCP4ClientEndpoint if version == 4 else TCP6ClientEndpoint
-        return kind(self._reactor, host, port, timeout=CONNECT_SECONDS, bindAddress=bind)
 
     def _called(self, result: Any, key: tuple[bytes, str]) -> Any:
         del self._calls[key]
@@ -295,20 +276,14 @@ class PeerNetwork:
             raise ValueError(f"resource {shared.resource_id.hex()} is not shared here")
         return swarm
 
-    def _when_gone(self, links: list[PeerLink]) -> "Deferred[None]":
-        waiting: list[Deferred[None]] = []
-        for link in links:
-            if link in self._links:
-                waiting.append(Deferred())
-                self._gone.setdefault(link, []).append(waiting[-1])
-        return gatherResults(waiting, consumeErrors=True).addCallback(lambda _: None)
-
     def _choke(self) -> None:
         interested = [
-            link for link in self._links if link.is_joined and not link.closing and link.session.remote_interested
+            link
+            for link in self._register.links
+            if link.is_joined and not link.closing and link.session.remote_interested
         ]
         served = set(self._choker.decide(interested, self._clock.seconds()))
-        for link in self._links:
+        for link in self._register.links:
             if link.is_joined and not link.closing:
                 if link in served:
                     link.session.unchoke()
@@ -317,7 +292,7 @@ class PeerNetwork:
                 link.flush()
 
     def _tick(self) -> None:
-        for link in list(self._links):
+        for link in list(self._register.links):
             link.tick()
         for swarm in list(self._swarms.values()):
             swarm.stored()

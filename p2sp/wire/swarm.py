@@ -1,7 +1,6 @@
 """What do the links of one resource have to do with each other?"""
 
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -9,7 +8,7 @@ from twisted.logger import Logger
 from p2sp.resource.descriptor import Descriptor
 from p2sp.resource.errors import DescriptorError
 from p2sp.storage.interfaces import IPieceStore
-from p2sp.wire.errors import LinkRefused, RemoteProtocolError
+from p2sp.wire.errors import LinkRefused, RemoteProtocolError, Why
 from p2sp.wire.extensions import Abilities, MetadataPart, MetadataReject, MetadataRequest
 from p2sp.wire.interfaces import IShared
 from p2sp.wire.learner import Learner
@@ -18,9 +17,6 @@ from p2sp.wire.messages import Hashes, HashReject, HashRequest, Request
 from p2sp.wire.metadata import Library
 from p2sp.wire.session import Event, Session
 from p2sp.wire.upload import Gate, Uploader
-
-CROSSING_SECONDS: Final = 5.0
-"""Two links between the same nodes that began within this time are two calls that crossed."""
 
 
 class Swarm:
@@ -40,7 +36,6 @@ class Swarm:
         self._gate = gate
         self._own_id = own_id
         self._peer_id = peer_id
-        self._since: dict[PeerLink, float] = {}
         self._learner: Learner | None = None
         self._unwatch: Callable[[], None] | None = None
         descriptor = shared.descriptor
@@ -56,24 +51,32 @@ class Swarm:
         return self.shared.resource_id[:20]
 
     @property
+    def private(self) -> bool:
+        """Whether the resource never leaves TLS (BEP 27), as far as it is described."""
+        return self.descriptor is not None and self.descriptor.private
+
+    @property
     def store(self) -> IPieceStore | None:
         """Where the pieces are."""
         return self.shared.store if self.descriptor is not None else None
 
     def admit(self, link: PeerLink) -> None:
-        """Open a link whose node id is proven. Raises LinkRefused when there is one to that node already.
+        """Open a link whose other side is known by its key or address. Raises LinkRefused when it is not wanted.
 
-        Of two calls that crossed both sides keep the one made by the node with the smaller id.
+        Of two links between the same nodes both sides keep the same one, whatever they hear of first: of calls that
+        crossed the one of the node with the smaller id, of calls from the same side the later one, for nobody calls
+        whom he has a link with.
         """
-        there = self.links.get(link.node_id)
+        if not link.secure and self.private:
+            raise LinkRefused("a private resource is not shared in clear text", Why.PRIVATE)
+        there = self.links.get(link.who)
         if there is not None and not there.closing:
-            crossed = there.outgoing != link.outgoing and self._clock.seconds() - self._since[there] < CROSSING_SECONDS
+            crossed = there.outgoing != link.outgoing
             caller = self._own_id if link.outgoing else link.node_id
-            if not (crossed and caller == min(self._own_id, link.node_id)):
-                raise LinkRefused(f"there is a link to {link.node_id[:16]} already")
-            self._drop(there, "a crossing call of the same node is kept")
-        self.links[link.node_id] = link
-        self._since[link] = self._clock.seconds()
+            if not link.secure or (crossed and caller != min(self._own_id, link.node_id)):
+                raise LinkRefused(f"there is a link to {link.who:.22} already", Why.SECOND)
+            self._drop(there, "a later or crossing call of the same node is kept")
+        self.links[link.who] = link
         link.session.open(
             self.info_hash,
             self._peer_id,
@@ -86,14 +89,29 @@ class Swarm:
             self,
             self._gate,
             flush=link.flush,
-            uploaded=lambda count: self.shared.uploaded(link, count),
+            uploaded=lambda count: self._uploaded(link, count),
         )
+
+    def introduced(self, link: PeerLink, peer_id: bytes) -> None:
+        """Both sides have named themselves. Raises LinkRefused for a foreign client that we have a link with already.
+
+        It has no key, so the first link stays, and only peer id and address together tell that it is the same one.
+        """
+        for other in self.links.values():
+            known = other.session.remote
+            if (
+                other is not link
+                and not (other.secure or link.secure or other.closing)
+                and other.address[0] == link.address[0]
+                and known is not None
+                and known.peer_id == peer_id
+            ):
+                raise LinkRefused(f"there is a link to {other.who} already", Why.SECOND)
 
     def release(self, link: PeerLink) -> None:
         """A link is gone."""
-        self._since.pop(link, None)
-        if self.links.get(link.node_id) is link:
-            del self.links[link.node_id]
+        if self.links.get(link.who) is link:
+            del self.links[link.who]
         if self._learner is not None:
             self._learner.gone(link.session)
             self.learn()
@@ -149,8 +167,12 @@ class Swarm:
         return [link for link in self.links.values() if not link.closing]
 
     def _drop(self, link: PeerLink, reason: str) -> None:
-        del self.links[link.node_id]
+        del self.links[link.who]
         link.close(reason)
+
+    def _uploaded(self, link: PeerLink, count: int) -> None:
+        link.uploaded += count
+        self.shared.uploaded(link, count)
 
     def _have(self) -> Iterator[int]:
         store = self.store
@@ -165,6 +187,9 @@ class Swarm:
         self.descriptor = descriptor
         self.library = Library(descriptor)
         for link in self._open():
+            if self.private and not link.secure:
+                link.close("a private resource is not shared in clear text", Why.PRIVATE)
+                continue
             try:
                 link.session.describe(descriptor.layout, len(descriptor.info))
             except RemoteProtocolError as error:

@@ -24,8 +24,8 @@ from p2sp.storage.interfaces import IPieceStore
 from p2sp.wire.codec import encode
 from p2sp.wire.extensions import Abilities, encode_abilities
 from p2sp.wire.interfaces import IShared
-from p2sp.wire.link import PeerLink
-from p2sp.wire.listener import ALPN, PeerNetwork
+from p2sp.wire.link import ALPN, PeerLink
+from p2sp.wire.listener import PeerNetwork
 from p2sp.wire.messages import RESERVED, Extended, Handshake, HaveAll, Message
 from p2sp.wire.session import Event, Session
 from tests.wire.support import take
@@ -212,7 +212,7 @@ class NetworkTestCase(TestCase):
     async def stranger(self, network: PeerNetwork, bind: str = HOST) -> "Stranger":
         """A node that the test speaks for, connected but silent."""
         endpoint = wrapClientTLS(
-            pinned_client_context(create_identity(), network.node_id, alpn=ALPN),
+            pinned_client_context(create_identity(), network.node_id, alpn=[ALPN]),
             TCP4ClientEndpoint(self.reactor, HOST, network.port, bindAddress=(bind, 0)),
         )
         stranger: Stranger = await connectProtocol(endpoint, Stranger())

@@ -12,6 +12,7 @@ from p2sp.wire.errors import LinkLost, LinkRefused
 from p2sp.wire.link import PeerLink
 from p2sp.wire.listener import PeerNetwork
 from p2sp.wire.messages import Piece, Unchoke
+from p2sp.wire.register import Bounds
 from tests.wire.network import HOST, NetworkTestCase, Share, StoreSink, Stranger, whole
 from tests.wire.support import PIECE, contents, empty_store, fill, full_store, make_resource
 
@@ -219,7 +220,7 @@ class Networks(NetworkTestCase):
         self.assertEqual(seeding.reasons, ["Piece with 15 bytes at 0 of piece 0, which was not requested"])
 
     async def test_half_open_connections_are_bounded(self) -> None:
-        seed, _ = self.seed(max_half_open=3)
+        seed, _ = self.seed(bounds=Bounds(half_open=3))
         strangers = [await self.stranger(seed) for _ in range(3)]
         refused = Stranger()
         await connectProtocol(TCP4ClientEndpoint(self.reactor, HOST, seed.port), refused)
@@ -238,7 +239,7 @@ class Networks(NetworkTestCase):
         return swarm.shared
 
     async def test_connections_of_one_address_are_bounded(self) -> None:
-        seed, _ = self.seed(max_per_address=2)
+        seed, _ = self.seed(bounds=Bounds(per_address=2))
         for _ in range(2):
             await self.stranger(seed)
         refused = Stranger()
@@ -251,7 +252,7 @@ class Networks(NetworkTestCase):
         await self.until(lambda: seed.links == 3)
 
     async def test_links_are_bounded(self) -> None:
-        seed, seeding = self.seed(max_links=1)
+        seed, seeding = self.seed(bounds=Bounds(links=1))
         leech, leeching = self.leech()
         await self.dial(leech, leeching, seed)
         await self.until(lambda: seeding.links)
