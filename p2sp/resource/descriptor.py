@@ -11,6 +11,7 @@ from p2sp.resource.errors import DescriptorError
 from p2sp.resource.layout import Layout, piece_length_for
 from p2sp.resource.magnet import Magnet
 from p2sp.resource.merkle import HASH_SIZE, file_root
+from p2sp.resource.names import check_name
 
 MAX_TORRENT = 32 * 1024 * 1024
 """Bytes of the largest metainfo we read."""
@@ -18,9 +19,9 @@ MAX_TORRENT = 32 * 1024 * 1024
 MAX_INFO = 8 * 1024 * 1024
 MAX_FILES = 100_000
 MAX_DEPTH = 32
-_MAX_NAME = 255
 _MAX_URLS = 100
 _WEB = ("http://", "https://")
+_TRACKERS = (*_WEB, "udp://")
 
 
 @attrs.frozen
@@ -37,25 +38,13 @@ class FileEntry:
     pad: bool = False
 
 
-def check_name(name: str) -> str:
-    """`name` if it is safe as one component of a path on any system. Raises DescriptorError."""
-    if name in ("", ".", "..") or any(c in "/\\\0" or ord(c) < 32 for c in name):
-        raise DescriptorError(f"unsafe file name in descriptor: {name!r}")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise DescriptorError(f"file name is not UTF-8: {name[:40]!r}") from error
-    if size > _MAX_NAME:
-        raise DescriptorError(f"file name longer than {_MAX_NAME} bytes: {name[:40]!r}...")
-    return name
-
-
 @attrs.frozen
 class Descriptor:
     """A resource, described: its info dict to the byte, and what can be read off it.
 
     `layers` holds the piece layer of every file longer than a piece, by root; it may be incomplete when the info dict
-    came alone from a peer (BEP 9).
+    came alone from a peer (BEP 9). `flat` holds the SHA-1 of each piece of a resource that BitTorrent v1 alone
+    describes: its files lie in a joined row, and its id is the 20 bytes of the v1 info-hash.
     """
 
     info: bytes
@@ -63,6 +52,10 @@ class Descriptor:
     piece_length: int
     files: tuple[FileEntry, ...]
     layers: Mapping[bytes, tuple[bytes, ...]] = attrs.field(factory=dict)
+    flat: tuple[bytes, ...] = ()
+    hybrid: bool = False
+    """Whether the info dict is one of BitTorrent v1 too: then there is a second swarm under another name."""
+
     private: bool = False
     """Whether its nodes are to come from its trackers alone (BEP 27); it is never told in clear text."""
 
@@ -70,9 +63,9 @@ class Descriptor:
     layout: Layout = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "resource_id", sha256(self.info).digest())
+        object.__setattr__(self, "resource_id", v1_hash(self.info) if self.flat else sha256(self.info).digest())
         try:
-            layout = Layout([entry.length for entry in self.files], self.piece_length)
+            layout = Layout([entry.length for entry in self.files], self.piece_length, joined=bool(self.flat))
         except ValueError as error:
             raise DescriptorError(f"descriptor of {self.name!r}: {error}") from error
         object.__setattr__(self, "layout", layout)
@@ -108,7 +101,8 @@ class Descriptor:
 
     def magnet(self, trackers: Sequence[str] = (), mirrors: Sequence[str] = ()) -> Magnet:
         """The link that names this resource."""
-        return Magnet(self.resource_id, self.name, tuple(trackers), tuple(mirrors))
+        old = v1_hash(self.info) if self.hybrid else None
+        return Magnet(self.resource_id, self.name, tuple(trackers), tuple(mirrors), old)
 
     def piece_hash(self, piece: int) -> bytes:
         """The hash that piece must have (BEP 52). Raises KeyError while the file's piece layer is unknown."""
@@ -215,14 +209,14 @@ def parse_info(info: bytes) -> Descriptor:
     """A descriptor from the info dict alone, as peers send it (BEP 9). Raises DescriptorError."""
     if len(info) > MAX_INFO:
         raise DescriptorError(f"info dict of {len(info)} bytes is larger than {MAX_INFO}")
-    return _from_info(info, _decode(info, "info dict"))
+    return _from_info(info, decode(info, "info dict"))
 
 
 def parse_torrent(data: bytes) -> Torrent:
     """Read a `.torrent` file, v2 or hybrid (its v2 side). Raises DescriptorError."""
     if len(data) > MAX_TORRENT:
         raise DescriptorError(f"metainfo of {len(data)} bytes is larger than {MAX_TORRENT}")
-    top = _decode(data, "metainfo")
+    top = decode(data, "metainfo")
     info = top.get(b"info")
     if not isinstance(info, dict):
         raise DescriptorError("metainfo without an info dict")
@@ -244,7 +238,8 @@ def parse_torrent(data: bytes) -> Torrent:
     return Torrent(attrs.evolve(descriptor, layers=known), *hints(top))
 
 
-def _decode(data: bytes, what: str) -> dict[bytes, Any]:
+def decode(data: bytes, what: str) -> dict[bytes, Any]:
+    """The dictionary that `data` is. Raises DescriptorError."""
     try:
         value = bdecode(data)
     except ValueError as error:
@@ -270,15 +265,21 @@ def _from_info(info: bytes, fields: Mapping[bytes, Any]) -> Descriptor:
         raise DescriptorError("info dict without a file tree")
     files: list[FileEntry] = []
     _walk(tree, (), files)
-    private = fields.get(b"private") == 1
-    return Descriptor(info, _text(fields.get(b"name"), "name"), piece_length, tuple(files), private=private)
+    return Descriptor(
+        info,
+        text(fields.get(b"name"), "name"),
+        piece_length,
+        tuple(files),
+        hybrid=b"pieces" in fields,
+        private=fields.get(b"private") == 1,
+    )
 
 
 def _walk(tree: Mapping[bytes, Any], path: tuple[str, ...], files: list[FileEntry]) -> None:
     if len(path) > MAX_DEPTH:
         raise DescriptorError(f"file tree deeper than {MAX_DEPTH} folders")
     for raw, node in tree.items():
-        where = (*path, _text(raw, "file tree"))
+        where = (*path, text(raw, "file tree"))
         shown = "/".join(where)
         if not isinstance(node, dict) or not node:
             raise DescriptorError(f"{shown!r} in the file tree is neither a file nor a folder")
@@ -288,10 +289,8 @@ def _walk(tree: Mapping[bytes, Any], path: tuple[str, ...], files: list[FileEntr
             continue
         if len(node) != 1 or not isinstance(leaf, dict):
             raise DescriptorError(f"{shown!r} in the file tree is both a file and a folder")
-        length, root = leaf.get(b"length"), leaf.get(b"pieces root")
-        if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length < 1 << 62:
-            raise DescriptorError(f"{shown!r} has no valid length")
-        if b"l" in _attributes(leaf):
+        length, root = valid_length(leaf, shown), leaf.get(b"pieces root")
+        if b"l" in attributes(leaf):
             raise DescriptorError(f"{shown!r} is a symbolic link, which is not followed")
         if length and (not isinstance(root, bytes) or len(root) != HASH_SIZE):
             raise DescriptorError(f"{shown!r} has no pieces root of {HASH_SIZE} bytes")
@@ -300,7 +299,16 @@ def _walk(tree: Mapping[bytes, Any], path: tuple[str, ...], files: list[FileEntr
             raise DescriptorError(f"more than {MAX_FILES} files")
 
 
-def _text(raw: object, what: str) -> str:
+def valid_length(fields: Mapping[bytes, Any], shown: str) -> int:
+    """The length of a file. Raises DescriptorError."""
+    length = fields.get(b"length")
+    if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length < 1 << 62:
+        raise DescriptorError(f"{shown!r} has no valid length")
+    return length
+
+
+def text(raw: object, what: str) -> str:
+    """A name that is safe in a path. Raises DescriptorError."""
     if not isinstance(raw, bytes):
         raise DescriptorError(f"{what} is not a string")
     try:
@@ -318,7 +326,7 @@ def _check_layer(entry: FileEntry, layer: Sequence[bytes], piece_length: int) ->
         raise DescriptorError(f"piece layer of {shown!r} does not lead to its pieces root")
 
 
-def _attributes(fields: Mapping[bytes, Any]) -> bytes:
+def attributes(fields: Mapping[bytes, Any]) -> bytes:
     """What a file is besides its bytes, a letter each (BEP 47)."""
     value = fields.get(b"attr")
     return value if isinstance(value, bytes) else b""
@@ -326,17 +334,21 @@ def _attributes(fields: Mapping[bytes, Any]) -> bytes:
 
 def hints(top: Mapping[bytes, Any]) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
     """The tiers of trackers (BEP 3, 12) and the web seeds (BEP 19) of a metainfo."""
-    seen: set[str] = set()
+    # The list counts alone where there is one.
+    tiers = _tiers(top.get(b"announce-list")) or _tiers([[top.get(b"announce")]])
+    return tiers, _urls(top.get(b"url-list"), _WEB)
+
+
+def _tiers(groups: object) -> tuple[tuple[str, ...], ...]:
+    seen: dict[str, None] = {}
     tiers: list[tuple[str, ...]] = []
-    listed = top.get(b"announce-list")
-    groups = [tier for tier in listed if isinstance(tier, list)] if isinstance(listed, list) else []
-    # The list, where there is one, is said to hold the lone tracker too; not all of them do.
-    for group in [*groups, [top.get(b"announce")]]:
-        fresh = [url for url in dict.fromkeys(_urls(group, (*_WEB, "udp://"))) if url not in seen]
-        if fresh and len(seen) + len(fresh) <= _MAX_URLS:
-            seen.update(fresh)
-            tiers.append(tuple(fresh))
-    return tuple(tiers), _urls(top.get(b"url-list"), _WEB)
+    for group in groups if isinstance(groups, list) else ():
+        urls = _urls(group, _TRACKERS) if isinstance(group, list) else ()
+        fresh = tuple(url for url in dict.fromkeys(urls) if url not in seen)[: _MAX_URLS - len(seen)]
+        if fresh:
+            seen.update(dict.fromkeys(fresh))
+            tiers.append(fresh)
+    return tuple(tiers)
 
 
 def _urls(value: object, schemes: tuple[str, ...]) -> tuple[str, ...]:

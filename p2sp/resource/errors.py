@@ -10,7 +10,7 @@ class DescriptorError(ResourceError):
 
 
 class MagnetError(ResourceError):
-    """A magnet link or resource id that names no BitTorrent v2 resource."""
+    """A magnet link or resource id that names no BitTorrent resource."""
 
 
 class MetalinkError(ResourceError):

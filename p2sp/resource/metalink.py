@@ -14,8 +14,8 @@ import attrs
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from p2sp.resource.descriptor import check_name
 from p2sp.resource.errors import DescriptorError, MetalinkError
+from p2sp.resource.names import check_name
 
 MAX_METALINK = 4 * 1024 * 1024
 """Bytes of the largest Metalink that is read."""

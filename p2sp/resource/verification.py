@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import cached_property
 from typing import Protocol
 
 import attrs
@@ -80,7 +81,7 @@ class MerkleVerification:
 
 @attrs.frozen
 class FlatVerification:
-    """Each piece has a digest of its own, as in a Metalink (RFC 5854); `algorithm` is hashlib's name."""
+    """Each piece has a digest of its own, as in a Metalink or in BitTorrent v1; `algorithm` is hashlib's name."""
 
     algorithm: str
     hashes: tuple[bytes, ...]
@@ -127,7 +128,8 @@ class Content:
 
     `key` is the resource id in hex where there is a descriptor, else any text that names the download (its first URL);
     it ties a journal to its resource. `paths` are relative to `name` in a tree, and empty tuples for a lone file.
-    `digests` are of the whole of a lone file, by hashlib's name: whoever completes it checks them.
+    `digests` are of the whole of a lone file, by hashlib's name: whoever completes it checks them. `selected` are the
+    files wanted of a tree, by their place in `paths`, or None for all; `pads` hold zeros and are nobody's (BEP 47).
     """
 
     key: str
@@ -137,6 +139,28 @@ class Content:
     verification: Verification
     descriptor: Descriptor | None = None
     digests: Mapping[str, bytes] = attrs.field(factory=dict)
+    selected: frozenset[int] | None = None
+    pads: frozenset[int] = frozenset()
+
+    def keeps(self, file: int) -> bool:
+        """Whether a file is to be there in the end."""
+        return file not in self.pads and (self.selected is None or file in self.selected)
+
+    @cached_property
+    def unwanted(self) -> frozenset[int]:
+        """Pieces that hold no byte of a file that is kept; nobody needs to fetch them."""
+        if self.selected is None and not self.pads:
+            return frozenset()
+        layout = self.layout
+        wanted: set[int] = set()
+        for file in filter(self.keeps, range(len(self.paths))):
+            wanted.update(layout.pieces_of(file))
+        return frozenset(range(layout.piece_count)) - wanted
+
+    @cached_property
+    def length(self) -> int:
+        """Bytes of the pieces that are wanted."""
+        return self.layout.length - sum(map(self.layout.piece_size, self.unwanted))
 
     @property
     def by_piece(self) -> bool:
@@ -150,7 +174,7 @@ class Content:
 
 
 def described(descriptor: Descriptor) -> Content:
-    """The content of a resource whose descriptor is known, every piece of it verifiable.
+    """The content of a resource whose descriptor is known, every piece of it verifiable, by SHA-1 where it is v1's.
 
     Raises ValueError when a piece layer is missing.
     """
@@ -162,8 +186,9 @@ def described(descriptor: Descriptor) -> Content:
         name=descriptor.name,
         paths=paths,
         layout=descriptor.layout,
-        verification=MerkleVerification(descriptor),
+        verification=FlatVerification("sha1", descriptor.flat) if descriptor.flat else MerkleVerification(descriptor),
         descriptor=descriptor,
+        pads=frozenset(at for at, entry in enumerate(descriptor.files) if entry.pad),
     )
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import attrs
 from twisted.internet.defer import Deferred
 
-from p2sp.resource.descriptor import MAX_DEPTH, MAX_FILES, Descriptor, FileEntry, check_name, make_descriptor
+from p2sp.resource.descriptor import MAX_DEPTH, MAX_FILES, Descriptor, FileEntry, make_descriptor
 from p2sp.resource.layout import piece_length_for
 from p2sp.resource.merkle import FileHasher
+from p2sp.resource.names import check_name
 from p2sp.storage.files import told_as_storage_error
 from p2sp.storage.interfaces import StorageError
 from p2sp.storage.pool import Pool, detached

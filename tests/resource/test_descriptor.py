@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from p2sp.resource.descriptor import (
     FileEntry,
-    check_name,
     make_descriptor,
     parse_info,
     parse_torrent,
 )
 from p2sp.resource.errors import DescriptorError
 from p2sp.resource.merkle import BLOCK
+from p2sp.resource.names import check_name
 from p2sp.resource.verification import MerkleVerification, Verified, described, undescribed
 from tests.resource.kit import LAYER, LONG_ROOT, MADE, PIECE, ROOT, hashed, torrent_of, tree
 

@@ -1,5 +1,6 @@
 """Do links and ids name what they say, and nothing else?"""
 
+from base64 import b32encode
 from urllib.parse import quote
 
 import pytest
@@ -21,6 +22,22 @@ def test_round_trip(resource_id: bytes, name: str | None, trackers: list[str], m
     assert parse_magnet(str(magnet)) == magnet
 
 
+@given(
+    st.binary(min_size=20, max_size=20),
+    st.booleans(),
+    st.lists(
+        st.tuples(st.sampled_from(["192.0.2.7", "2001:db8::1", "host.example"]), st.integers(1, 65535)), max_size=3
+    ),
+)
+def test_round_trip_of_what_v1_has_a_part_in(old: bytes, hybrid: bool, peers: list[tuple[str, int]]) -> None:
+    magnet = Magnet(ID if hybrid else old, v1_hash=old if hybrid else None, peers=tuple(peers))
+    assert parse_magnet(str(magnet)) == magnet
+
+
+def test_a_v1_hash_in_base32() -> None:
+    assert parse_magnet(f"magnet:?xt=urn:btih:{b32encode(ID[:20]).decode()}") == Magnet(ID[:20])
+
+
 def test_spelling() -> None:
     magnet = Magnet(ID, "a file & more.iso", ("udp://t:1/announce",), ("https://m/x?y=1",))
     assert str(magnet) == (
@@ -33,8 +50,8 @@ def test_spelling() -> None:
     [
         f"magnet:?xt={BTMH}",
         f"MAGNET:?xt={BTMH.upper()}",
-        f"magnet:?dn=&xt=urn:btih:{'0' * 40}&xt={BTMH}",
-        f"magnet:?xt.1=urn:sha1:ABC&xt.2={BTMH}&so=0-2&x.pe=1.2.3.4:5",
+        f"magnet:?dn=&xt={BTMH}&xt=urn:btmh:1220{'0' * 64}",
+        f"magnet:?xt.1=urn:sha1:ABC&xt.2={BTMH}&so=0-2&x.pe=1.2.3.4:0&x.pe=1.2.3.4:66000&x.pe=:5&x.pe=a:%C2%B2",
         f"magnet:?xt={quote(BTMH, safe='')}",
     ],
 )
@@ -52,7 +69,8 @@ def test_other_spellings_are_read(link: str) -> None:
         ("magnet:?", "without xt"),
         ("magnet:?xt=urn:btmh:", "without xt"),
         (f"magnet:?xt=urn:btmh:1120{ID.hex()}", "without xt"),
-        (f"magnet:?xt=urn:btih:{'0' * 40}", "v1 resource only"),
+        (f"magnet:?xt=urn:btih:{'0' * 41}", "not a BitTorrent v1 info-hash"),
+        (f"magnet:?xt={BTMH}&xt=urn:btih:{'1' * 32}", "not a BitTorrent v1 info-hash"),
         ("magnet:?xt=urn:btmh:1220abcd", "not a resource id"),
         (f"magnet:?xt={BTMH}00", "not a resource id"),
         (f"magnet:?xt={BTMH[:-1]}g", "not a resource id"),
