@@ -1,6 +1,7 @@
 """Through which connections does an HTTP client call, and how are they surely ended?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 from typing import Any, Final
 
 import attrs
@@ -8,6 +9,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
+    IHandshakeListener,
     IHostnameResolver,
     IProtocol,
     IProtocolFactory,
@@ -17,6 +19,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool, ProxyAgent
 from twisted.web.http_headers import Headers
@@ -33,6 +36,15 @@ from p2sp.net.tunnel import TunnelEndpoint
 HEADERS: Final = 256 * 1024
 
 
+class Stage(Enum):
+    """What a request waits for; each may take a time of its own."""
+
+    CONNECTION = "connection"
+    HANDSHAKE = "TLS handshake"
+    ANSWER = "answer"
+
+
+@implementer(IHandshakeListener)
 class _Connection(ProtocolWrapper, Gathering):
     """A connection that ends at once.
 
@@ -49,7 +61,12 @@ class _Connection(ProtocolWrapper, Gathering):
     def makeConnection(self, transport: Any) -> None:
         self.factory.owner.opened.add(self)
         widen(transport)
+        secure = isinstance(transport, TLSMemoryBIOProtocol)
+        self.factory.owner.reached(Stage.HANDSHAKE if secure else Stage.ANSWER)
         super().makeConnection(transport)
+
+    def handshakeCompleted(self) -> None:
+        self.factory.owner.reached(Stage.ANSWER)
 
     def write(self, data: bytes) -> None:
         # A client writes when it asks: what comes from now on answers that.
@@ -103,6 +120,7 @@ class _Endpoint:
     owner: "ClientEndpoints"
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        self.owner.reached(Stage.CONNECTION)
         connecting: Deferred[Any] = self.inner.connect(_Connections(protocolFactory, self.owner))
         return connecting.addCallback(lambda wrapper: wrapper.wrappedProtocol)
 
@@ -145,6 +163,8 @@ class ClientEndpoints:
         self._proxy = proxy
         self._names: Any = reactor if allowed is None else _GuardedReactor(reactor, allowed)
         self.opened: set[_Connection] = set()
+        self.reached: Callable[[Stage], None] = lambda stage: None
+        """Told of each stage that a request gets to; over a connection that is there already of none."""
         self.most_bytes = HEADERS
         self._reactor = reactor
         self._policy = policy

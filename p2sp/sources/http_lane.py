@@ -26,24 +26,33 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IPolicyForHTTPS
 from zope.interface import implementer
 
 from p2sp.net.addresses import Network
-from p2sp.net.client_endpoints import HEADERS, ClientEndpoints, RoutedAgent
+from p2sp.net.client_endpoints import HEADERS, ClientEndpoints, RoutedAgent, Stage
 from p2sp.net.proxy import ProxySettings
 from p2sp.sources.http_agent import Answer, PlainAgent, Url, as_source_error, reason_of
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
 CONNECT_TIMEOUT = 10.0
+HANDSHAKE_TIMEOUT = 10.0
 FIRST_BYTE_TIMEOUT = 15.0
 SILENCE_TIMEOUT = 10.0
 
 
 @attrs.define
 class Deadlines:
-    """Seconds to wait: for a connection, for the first byte of an answer, between two deliveries of a body."""
+    """Seconds to wait: for a connection, its TLS handshake, an answer's first byte, between two deliveries of a body.
+
+    Each begins when what comes before it is done.
+    """
 
     connect: float = CONNECT_TIMEOUT
     first_byte: float = FIRST_BYTE_TIMEOUT
     silence: float = SILENCE_TIMEOUT
+    handshake: float = HANDSHAKE_TIMEOUT
+
+    def of(self, stage: Stage) -> float:
+        """Seconds that a stage of a request may take."""
+        return {Stage.CONNECTION: self.connect, Stage.HANDSHAKE: self.handshake}.get(stage, self.first_byte)
 
 
 class _Body(Protocol):
@@ -194,18 +203,24 @@ class Lane:
         self.abort_body()
         self._endpoints.most_bytes = HEADERS
         client = HTTPClient(cast(IAgent, PlainAgent(cast(IAgent, self._agent), self._credentials)))
-        late = False
+        stage, late = Stage.ANSWER, False
 
         def too_late() -> None:
             nonlocal late
             late = True
             d.cancel()
 
-        timer = None
+        def reached(next_stage: Stage) -> None:
+            nonlocal stage
+            if timer.active():
+                stage = next_stage
+                timer.reset(self._deadlines.of(stage))
+
+        timer = self._reactor.callLater(self._deadlines.of(stage), too_late)
+        self._endpoints.reached = reached
         try:
             d = client.request("GET", Url.from_text(url), headers=headers, unbuffered=True, reactor=self._reactor)
             self._asking = d
-            timer = self._reactor.callLater(self._deadlines.connect + self._deadlines.first_byte, too_late)
             response = await d
             # We are in the middle of the answer's first bytes: a turn later its connection is what it will be.
             turn: Deferred[None] = deferLater(self._reactor, 0)
@@ -214,13 +229,13 @@ class Lane:
         except Exception as error:
             self.abort()
             if late:
-                raise SourceStalled(f"{self.label}: no answer within {self._deadlines.first_byte:g} s") from None
+                raise SourceStalled(f"{self.label}: no {stage.value} within {self._deadlines.of(stage):g} s") from None
             if self._closed:
                 raise SourceGone(f"{self.label}: closed") from None
             raise as_source_error(self.label, error) from error
         finally:
             self._asking = None
-            if timer is not None and timer.active():
+            if timer.active():
                 timer.cancel()
         self._response = response
         # The head was bounded; a body is as long as it is, and its reader knows where to stop.
