@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from p2sp.resource.layout import Segment
@@ -94,6 +94,7 @@ class BaseStore:
         self._closed = False
         self._busy = 0
         self._idle: list[Deferred[None]] = []
+        self._disowning: dict[str, list[tuple[Deferred[list[tuple[int, int]]], list[tuple[int, int]]]]] = {}
 
     @property
     def complete(self) -> bool:
@@ -146,7 +147,7 @@ class BaseStore:
         if not length:
             return []
         piece, blocks, where = self._locate(position, length)
-        runs = self._book.claim(piece, blocks)
+        runs = self._book.claim(piece, blocks, source)
         if not runs:
             return []
         try:
@@ -158,9 +159,11 @@ class BaseStore:
             )
         except BaseException:
             self._book.release(piece, runs)
+            self._settle_disowned(source)
             raise
         self._after_write(where)
-        verdict = self._book.landed(piece, runs, leaves, source)
+        verdict = self._book.landed(piece, runs, leaves)
+        self._settle_disowned(source)
         if good is not None:
             verdict = self._book.judged(piece, good, leaves if any(leaves) else ())
         elif verdict is None and self._book.full(piece):
@@ -171,6 +174,20 @@ class BaseStore:
             self._piece_verified(piece)
             self._tell(piece)
         return [verdict]
+
+    def disown(self, source: str) -> "Deferred[list[tuple[int, int]]]":
+        """See IPieceStore."""
+        runs = self._book.disown(source)
+        if not self._book.awaited(source):
+            return succeed(runs)
+        landed: Deferred[list[tuple[int, int]]] = Deferred()
+        self._disowning.setdefault(source, []).append((landed, runs))
+        return landed
+
+    def _settle_disowned(self, source: str) -> None:
+        if source in self._disowning and not self._book.awaited(source):
+            for landed, runs in self._disowning.pop(source):
+                landed.callback(runs)
 
     async def _judge(self, piece: int) -> Verdict:
         try:

@@ -68,6 +68,13 @@ class IPieceStore(Interface):
         one is free again. Fails with NoSpace or StorageError; then nothing of this write counts.
         """
 
+    def disown(source: str) -> "Deferred[list[tuple[int, int]]]":
+        """Believe nothing that this source gave for pieces not yet judged.
+
+        Fires with the runs of positions (start, stop) that are free again, once none of its bytes that were under way
+        can land any more; what it gives later counts as usual. Pieces for which nothing lacks are judged all the same.
+        """
+
     def read(position: int, length: int) -> "Deferred[bytes]":
         """Bytes of verified pieces of one file. Fails with StorageError for anything else."""
 

@@ -1,6 +1,6 @@
 """Which blocks of which pieces are there, who gave them, and who gave wrong ones? Pure."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
@@ -16,7 +16,8 @@ FAILED_KEPT = 2
 PIECES_REMEMBERED = 256
 """Pieces whose failed attempts are remembered at the same time; the oldest is forgotten first."""
 
-_FREE, _CLAIMED, _DONE = range(3)
+_FREE, _CLAIMED, _DOOMED, _DONE = range(4)
+"""A block on its way to the disk is doomed when its giver is disowned meanwhile: once landed, it is free again."""
 
 
 _READ_RUN = 64 * BLOCK
@@ -52,6 +53,7 @@ class PieceBook:
 
     A block is *claimed* from the moment somebody is about to write it, so that no two writes of one block run at the
     same time: whichever ended last would decide what is on disk, and the other's hash what is believed.
+    For the same reason a claimed block whose giver is `disown`ed stays taken until it has landed.
     """
 
     def __init__(self, content: Content) -> None:
@@ -64,6 +66,7 @@ class PieceBook:
         self.bytes_verified = 0
         self._attempts: dict[int, _Attempt] = {}
         self._failed: OrderedDict[int, deque[Failed]] = OrderedDict()
+        self._doomed: Counter[str] = Counter()
 
     @property
     def complete(self) -> bool:
@@ -104,8 +107,8 @@ class PieceBook:
         self.bytes_verified -= self._layout.piece_size(piece)
         return True
 
-    def claim(self, piece: int, blocks: range) -> list[range]:
-        """Those runs of `blocks` that nobody has written or is writing; they are the caller's now."""
+    def claim(self, piece: int, blocks: range, source: str) -> list[range]:
+        """Those runs of `blocks` that nobody has written or is writing; they are now to be written for `source`."""
         if self.verified[piece]:
             return []
         attempt = self._attempts.get(piece)
@@ -117,6 +120,7 @@ class PieceBook:
             if attempt.state[block] != _FREE:
                 continue
             attempt.state[block] = _CLAIMED
+            attempt.sources[block] = source
             if runs and runs[-1].stop == block:
                 runs[-1] = range(runs[-1].start, block + 1)
             else:
@@ -128,11 +132,10 @@ class PieceBook:
         attempt = self._attempts[piece]
         for run in runs:
             for block in run:
-                attempt.state[block] = _FREE
-        if not any(attempt.state):
-            del self._attempts[piece]
+                self._free(attempt, block)
+        self._drop_if_empty(piece, attempt)
 
-    def landed(self, piece: int, runs: Sequence[range], leaves: Sequence[bytes], source: str) -> Verdict | None:
+    def landed(self, piece: int, runs: Sequence[range], leaves: Sequence[bytes]) -> Verdict | None:
         """Claimed blocks are on disk, with these leaf hashes in the runs' order; the verdict if that filled the piece.
 
         On a bad verdict all blocks of the piece are free again. Of content that is judged by bytes there is no verdict
@@ -142,12 +145,59 @@ class PieceBook:
         hashes = iter(leaves)
         for run in runs:
             for block in run:
-                attempt.state[block] = _DONE
-                attempt.leaves[block] = next(hashes)
-                attempt.sources[block] = source
+                leaf = next(hashes)
+                if attempt.state[block] == _DOOMED:
+                    self._free(attempt, block)
+                else:
+                    attempt.state[block] = _DONE
+                    attempt.leaves[block] = leaf
+        self._drop_if_empty(piece, attempt)
         if self._verification.evidence is Evidence.BYTES or not self.full(piece):
             return None
         return self.judged(piece, self._verification.check(piece, attempt.leaves), attempt.leaves)
+
+    def _free(self, attempt: _Attempt, block: int) -> None:
+        if attempt.state[block] == _DOOMED:
+            self._doomed[attempt.sources[block]] -= 1
+        attempt.state[block] = _FREE
+        attempt.sources[block] = ""
+
+    def _drop_if_empty(self, piece: int, attempt: _Attempt) -> None:
+        if not any(attempt.state):
+            del self._attempts[piece]
+
+    def disown(self, source: str) -> list[tuple[int, int]]:
+        """Believe nothing that a source gave for unfinished pieces; the runs of positions that are to be had anew.
+
+        They are free now, but for those still on their way to the disk: these once the source is no longer `awaited`.
+        A piece that is full, or on its way as a whole from this source, is left alone: its verdict comes and says more.
+        """
+        runs: list[tuple[int, int]] = []
+        for piece, attempt in sorted(self._attempts.items()):
+            coming = _FREE not in attempt.state and _DOOMED not in attempt.state
+            alone = coming and set(attempt.sources) == {source}
+            if alone or self.full(piece):
+                continue
+            for block, giver in enumerate(attempt.sources):
+                if giver != source or attempt.state[block] == _DOOMED:
+                    continue
+                if attempt.state[block] == _CLAIMED:
+                    attempt.state[block] = _DOOMED
+                    self._doomed[source] += 1
+                else:
+                    self._free(attempt, block)
+                start = self._layout.piece_start(piece) + block * BLOCK
+                stop = min(start + BLOCK, self._layout.piece_end(piece))
+                if runs and runs[-1][1] == start:
+                    runs[-1] = runs[-1][0], stop
+                else:
+                    runs.append((start, stop))
+            self._drop_if_empty(piece, attempt)
+        return runs
+
+    def awaited(self, source: str) -> bool:
+        """Whether blocks of a source that was disowned are still on their way to the disk."""
+        return self._doomed[source] > 0
 
     def full(self, piece: int) -> bool:
         """Whether every block of a piece has landed and no verdict was given yet."""

@@ -18,8 +18,8 @@ WRONG = b"w" * 32
 
 
 def write(book: PieceBook, piece: int, block: int, source: str, leaf: bytes) -> Verdict | None:
-    runs = book.claim(piece, range(block, block + 1))
-    return book.landed(piece, runs, [leaf], source) if runs else None
+    runs = book.claim(piece, range(block, block + 1), source)
+    return book.landed(piece, runs, [leaf]) if runs else None
 
 
 @given(st.lists(st.booleans(), min_size=BLOCKS, max_size=BLOCKS).filter(any), st.permutations(range(BLOCKS)))
@@ -29,27 +29,27 @@ def test_exactly_those_who_gave_other_bytes_are_blamed(lies: list[bool], order: 
         leaf = WRONG if lies[block] else LEAVES[0][block]
         verdict = write(book, 0, block, f"s{block}", leaf)
     assert verdict == Verdict(0, False, frozenset(f"s{block}" for block in range(BLOCKS)))
-    runs = book.claim(0, range(BLOCKS))
+    runs = book.claim(0, range(BLOCKS), "saviour")
     assert runs == [range(BLOCKS)]
-    verdict = book.landed(0, runs, LEAVES[0], "saviour")
+    verdict = book.landed(0, runs, LEAVES[0])
     assert verdict == Verdict(0, True, frozenset(f"s{block}" for block in range(BLOCKS) if lies[block]))
 
 
 def test_claims_are_the_free_runs() -> None:
     book = PieceBook(SAMPLE.content)
-    assert book.claim(0, range(1, 2)) == [range(1, 2)]
-    assert book.claim(0, range(4)) == [range(1), range(2, 4)]
-    assert book.claim(0, range(4)) == []
+    assert book.claim(0, range(1, 2), "s") == [range(1, 2)]
+    assert book.claim(0, range(4), "s") == [range(1), range(2, 4)]
+    assert book.claim(0, range(4), "s") == []
     book.release(0, [range(2, 4)])
-    assert book.claim(0, range(1, 4)) == [range(2, 4)]
-    assert book.claim(2, range(2)) == [range(2)]
+    assert book.claim(0, range(1, 4), "s") == [range(2, 4)]
+    assert book.claim(2, range(2), "s") == [range(2)]
 
 
 def test_only_the_latest_failed_attempts_are_kept() -> None:
     book = PieceBook(SAMPLE.content)
     for attempt in range(FAILED_KEPT + 1):
-        assert book.landed(0, book.claim(0, range(BLOCKS)), [WRONG] * BLOCKS, f"liar {attempt}")
-    verdict = book.landed(0, book.claim(0, range(BLOCKS)), LEAVES[0], "s")
+        assert book.landed(0, book.claim(0, range(BLOCKS), f"liar {attempt}"), [WRONG] * BLOCKS)
+    verdict = book.landed(0, book.claim(0, range(BLOCKS), "s"), LEAVES[0])
     assert verdict == Verdict(0, True, frozenset(f"liar {attempt}" for attempt in range(1, FAILED_KEPT + 1)))
 
 
@@ -59,8 +59,8 @@ def test_failed_attempts_of_so_many_pieces_are_kept() -> None:
     leaf = leaf_hashes(noise(BLOCK))
     book = PieceBook(sample.content)
     for piece in range(count):
-        book.landed(piece, book.claim(piece, range(1)), [WRONG], "liar")
-    blamed = [book.landed(piece, book.claim(piece, range(1)), leaf, "s") for piece in range(count)]
+        book.landed(piece, book.claim(piece, range(1), "liar"), [WRONG])
+    blamed = [book.landed(piece, book.claim(piece, range(1), "s"), leaf) for piece in range(count)]
     assert blamed[0] == Verdict(0, True, frozenset())
     assert all(verdict == Verdict(piece, True, frozenset(["liar"])) for piece, verdict in enumerate(blamed) if piece)
 
@@ -68,52 +68,82 @@ def test_failed_attempts_of_so_many_pieces_are_kept() -> None:
 def test_content_without_hashes_takes_what_comes() -> None:
     sample = sample_unknown(bytes(2 * BLOCK))
     book = PieceBook(sample.content)
-    assert book.landed(0, book.claim(0, range(2)), [WRONG, WRONG], "s") == Verdict(0, True, frozenset())
+    assert book.landed(0, book.claim(0, range(2), "s"), [WRONG, WRONG]) == Verdict(0, True, frozenset())
     assert book.complete
 
 
 class BookMachine(RuleBasedStateMachine):
-    """The book against plain sets."""
+    """The book against plain sets: per block who gave it, and with which leaf."""
 
     def __init__(self) -> None:
         super().__init__()
         self.book = PieceBook(SAMPLE.content)
-        self.claimed: list[tuple[int, list[range]]] = []
-        self.done: dict[int, dict[int, bytes]] = {piece: {} for piece in range(3)}
+        self.claimed: list[tuple[int, list[range], str]] = []
+        self.doomed: set[tuple[int, int]] = set()
+        self.done: dict[int, dict[int, tuple[str, bytes]]] = {piece: {} for piece in range(3)}
         self.good: set[int] = set()
 
-    @rule(piece=st.integers(0, 2), blocks=st.tuples(st.integers(0, 4), st.integers(0, 4)))
-    def claim(self, piece: int, blocks: tuple[int, int]) -> None:
+    def busy(self, piece: int) -> dict[int, str]:
+        """The blocks of a piece that are on their way to the disk, and whose they are."""
+        return {block: who for where, held, who in self.claimed if where == piece for run in held for block in run}
+
+    @rule(piece=st.integers(0, 2), blocks=st.tuples(st.integers(0, 4), st.integers(0, 4)), who=st.sampled_from("st"))
+    def claim(self, piece: int, blocks: tuple[int, int], who: str) -> None:
         wanted = range(blocks[0], min(blocks[1], len(LEAVES[piece])))
-        runs = self.book.claim(piece, wanted)
+        runs = self.book.claim(piece, wanted, who)
         taken = {block for run in runs for block in run}
-        busy = {block for where, held in self.claimed if where == piece for run in held for block in run}
-        assert taken == (set() if piece in self.good else set(wanted) - busy - set(self.done[piece]))
+        assert taken == (set() if piece in self.good else set(wanted) - set(self.busy(piece)) - set(self.done[piece]))
         if runs:
-            self.claimed.append((piece, runs))
+            self.claimed.append((piece, runs, who))
 
     @rule(which=st.integers(0, 20), lie=st.booleans())
     def land(self, which: int, lie: bool) -> None:
         if not self.claimed:
             return
-        piece, runs = self.claimed.pop(which % len(self.claimed))
-        leaves = [WRONG if lie else LEAVES[piece][block] for run in runs for block in run]
-        verdict = self.book.landed(piece, runs, leaves, "s")
-        self.done[piece].update(zip([block for run in runs for block in run], leaves, strict=True))
-        if len(self.done[piece]) < len(LEAVES[piece]):
+        piece, runs, who = self.claimed.pop(which % len(self.claimed))
+        blocks = [block for run in runs for block in run]
+        leaves = [WRONG if lie else LEAVES[piece][block] for block in blocks]
+        verdict = self.book.landed(piece, runs, leaves)
+        for block, leaf in zip(blocks, leaves, strict=True):
+            if (piece, block) in self.doomed:
+                self.doomed.remove((piece, block))
+            else:
+                self.done[piece][block] = who, leaf
+        given = self.done[piece]
+        if len(given) < len(LEAVES[piece]):
             assert verdict is None
             return
-        right = [self.done[piece][block] for block in range(len(LEAVES[piece]))] == LEAVES[piece]
-        self.done[piece] = {}
+        right = [given[block][1] for block in range(len(LEAVES[piece]))] == LEAVES[piece]
         assert verdict is not None
         assert verdict.good == right
         if right:
             self.good.add(piece)
+        else:
+            assert verdict.suspects == {who for who, _ in given.values()}
+        self.done[piece] = {}
 
     @rule(which=st.integers(0, 20))
     def fail(self, which: int) -> None:
         if self.claimed:
-            self.book.release(*self.claimed.pop(which % len(self.claimed)))
+            piece, runs, _ = self.claimed.pop(which % len(self.claimed))
+            self.book.release(piece, runs)
+            self.doomed -= {(piece, block) for run in runs for block in run}
+
+    @rule(who=st.sampled_from("st"))
+    def disown(self, who: str) -> None:
+        expected: set[int] = set()
+        for piece in range(3):
+            busy = {block: giver for block, giver in self.busy(piece).items() if (piece, block) not in self.doomed}
+            givers = busy | {block: giver for block, (giver, _) in self.done[piece].items()}
+            if set(givers.values()) == {who} and len(givers) == len(LEAVES[piece]):
+                continue  # It is judged all the same.
+            mine = {block for block, giver in givers.items() if giver == who}
+            self.doomed |= {(piece, block) for block in mine & set(busy)}
+            self.done[piece] = {block: given for block, given in self.done[piece].items() if block not in mine}
+            expected |= {SAMPLE.start(piece) // BLOCK + block for block in mine}
+        runs = self.book.disown(who)
+        assert [at for start, stop in runs for at in range(start // BLOCK, -(-stop // BLOCK))] == sorted(expected)
+        assert all(start < stop <= SAMPLE.content.layout.end for start, stop in runs)
 
     @rule(piece=st.integers(0, 2))
     def forget(self, piece: int) -> None:
@@ -122,9 +152,16 @@ class BookMachine(RuleBasedStateMachine):
 
     @rule(piece=st.integers(0, 2))
     def mark(self, piece: int) -> None:
-        if not self.done[piece] and not any(where == piece for where, _ in self.claimed):
+        if not self.done[piece] and not self.busy(piece):
             self.book.mark(piece)
             self.good.add(piece)
+
+    @invariant()
+    def those_on_their_way_are_known(self) -> None:
+        for who in "st":
+            doomed = [block for piece in range(3) for block, giver in self.busy(piece).items() if giver == who]
+            assert not self.book.awaited(who) or doomed
+        assert any(map(self.book.awaited, "st")) == bool(self.doomed)
 
     @invariant()
     def sums_agree(self) -> None:
