@@ -15,10 +15,10 @@ from p2sp.download.parking import park_slow
 from p2sp.download.report import ExitCode, Report
 from p2sp.download.sink import SpanSink
 from p2sp.net.throttle import TokenBucket
-from p2sp.schedule.reputation import Reputation
+from p2sp.schedule.reputation import Fault, Reputation
 from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
 from p2sp.schedule.spans import Kind, Span
-from p2sp.sources.interfaces import ISource, SourceError
+from p2sp.sources.interfaces import ISource, SourceChanged, SourceError
 from p2sp.storage.interfaces import IPieceStore, StorageError, Verdict
 
 TICK = 0.5
@@ -71,6 +71,7 @@ class Conductor:
             in_order=in_order,
             floor_rate=floor_rate,
             scatter=scatter,
+            trials=store.content.by_piece,
         )
         self._reputation = Reputation()
         self._members: dict[str, Member] = {}
@@ -111,11 +112,13 @@ class Conductor:
         else:
             self.pump(member)
 
-    def _drop(self, label: str, reason: str) -> None:
+    def _drop(self, label: str, reason: str, *, believed: bool = True) -> None:
         member = self._members.pop(label, None)
         if member is None:
             return
         member.unwatch()
+        if not believed:
+            self._disown(member)
         # The end of one fetch may make another of the same source redundant, and end it, too.
         while member.fetches:
             self._abandon(member, next(iter(member.fetches)))
@@ -310,7 +313,7 @@ class Conductor:
         self._last_error = error
         wait = member.failed(error, self._clock.seconds(), self._rng)
         if wait is None:
-            self._drop(member.source.label, str(error))
+            self._drop(member.source.label, str(error), believed=not isinstance(error, SourceChanged))
             return
         self.log.info("source waits {wait:.1f} s: {reason}", wait=wait, reason=str(error))
 
@@ -321,22 +324,60 @@ class Conductor:
     # -- what the store says ---------------------------------------------------------------------------------
 
     def _judged(self, verdicts: list[Verdict]) -> None:
+        news = False
         for verdict in verdicts:
             if verdict.good:
-                self._scheduler.piece_verified(verdict.piece)
+                news |= bool(self._scheduler.piece_verified(verdict.piece))
             else:
+                news = True
                 self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
             kinds = {label: account.kind for label, account in self._report.accounts.items()}
-            for label, reason in self._reputation.judge(verdict, kinds):
-                self._drop(label, reason)
-                self._banned(label, reason)
+            for fault in self._reputation.judge(verdict, kinds):
+                self._blame(fault)
             if self._reputation.hopeless(verdict):
                 self._finish(
                     DownloadError(f"piece {verdict.piece} fails verification again and again", ExitCode.CHECKSUM)
                 )
         if self._store.complete:
             self._finish(None)
-        elif any(not verdict.good for verdict in verdicts):
+        elif news:
+            self.pump()
+
+    def _blame(self, fault: Fault) -> None:
+        """A source is caught: nothing else that it gave is believed, unless nobody else could give it."""
+        member = self._members.get(fault.label)
+        if fault.banned:
+            self._drop(fault.label, fault.reason, believed=False)
+            self._banned(fault.label, fault.reason)
+        elif member is not None:
+            member.account.last_failure = fault.reason
+            member.account.note(fault.reason)
+            self._report.tell(fault.reason)
+            if any(not self._reputation.is_at_fault(label) for label in self._members):
+                self._disown(member)
+
+    def _disown(self, member: Member) -> None:
+        """End what a source fetches, and have all anew that it gave and that is not verified."""
+        label = member.source.label
+        while member.fetches:
+            span, fetch = next(iter(member.fetches.items()))
+            held = fetch.sink.abort()
+            self._release(member, span)
+            self._disowned([held])
+            if fetch.done is not None:
+                fetch.done.cancel()
+        self._scheduler.distrust(label)
+        self._store.disown(label).addCallback(self._disowned).addErrback(self._broken)
+
+    def _disowned(self, runs: list[tuple[int, int]]) -> None:
+        """Runs of positions that are to be had anew, but for pieces that others have made whole meanwhile."""
+        runs = [(start, stop) for start, stop in runs if start < stop]
+        for start, stop in runs:
+            for piece in self._layout.pieces_in(start, stop):
+                if not self._store.has(piece):
+                    low, high = self._layout.piece_start(piece), self._layout.piece_end(piece)
+                    self._scheduler.disowned(max(low, start), min(high, stop))
+        if runs and not self._over:
             self.pump()
 
     def _write_failed(self, failure: Failure) -> None:

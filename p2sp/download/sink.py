@@ -124,6 +124,17 @@ class SpanSink:
         if self._closed:
             return
         self.flush()
+        self._end()
+
+    def abort(self) -> tuple[int, int]:
+        """The fetch is over, and what it brought is not wanted: the run that was told of and is not in the store."""
+        held = self._at, max(self._at, self._told)
+        self._parts.clear()
+        self._held = 0
+        self._end()
+        return held
+
+    def _end(self) -> None:
         self._closed = True
         self._producer = None
         if self._resume is not None and self._resume.active():

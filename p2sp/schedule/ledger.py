@@ -81,13 +81,17 @@ class Ledger:
         """
         fetch = self.running.pop(span)
         for start, stop in fetch.missing:
-            rest = IntervalSet([(start, stop)])
-            for other in self.running.values():
-                for low, high in other.missing.overlap(start, stop):
-                    rest.remove(low, high)
-            for low, high in rest:
-                self.free.add(low, high)
+            self.disowned(start, stop)
         return fetch, [other.span for other in self.running.values() if not other.missing]
+
+    def disowned(self, start: int, stop: int) -> None:
+        """A run is to be had anew; what of it nobody owes is free."""
+        rest = IntervalSet([(start, stop)])
+        for fetch in self.running.values():
+            for low, high in fetch.missing.overlap(start, stop):
+                rest.remove(low, high)
+        for low, high in rest:
+            self.free.add(low, high)
 
     def failed(self, piece: int) -> None:
         """All of a piece, which was delivered whole, is to be had anew."""

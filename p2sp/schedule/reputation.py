@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+import attrs
+
 from p2sp.schedule.spans import Kind
 
 SERVER_CHANCES = 2
@@ -28,6 +30,15 @@ class Judged(Protocol):
     def suspects(self) -> frozenset[str]: ...
 
 
+@attrs.frozen
+class Fault:
+    """A source is surely to blame for a piece: why, in words, and whether it is never asked again (`banned`)."""
+
+    label: str
+    reason: str
+    banned: bool
+
+
 class Reputation:
     """Keeps the score. Only what is certain counts: a bad piece from one source alone, or a block shown to differ."""
 
@@ -41,12 +52,16 @@ class Reputation:
         """Whether that source is never asked again for this resource."""
         return label in self._banned
 
+    def is_at_fault(self, label: str) -> bool:
+        """Whether anything was ever proved against that source."""
+        return label in self._faults
+
     def hopeless(self, verdict: Judged) -> bool:
         """Whether that piece failed so often that no source can be to blame."""
         return self._failures.get(verdict.piece, 0) >= HOPELESS
 
-    def judge(self, verdict: Judged, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, str]]:
-        """Take a verdict into account; yields the sources to ban now, each with the reason in words."""
+    def judge(self, verdict: Judged, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
+        """Take a verdict into account; yields what it proves against sources that are not banned already."""
         if not verdict.good:
             self._failures[verdict.piece] = self._failures.get(verdict.piece, 0) + 1
             if len(verdict.suspects) > 1:
@@ -56,9 +71,12 @@ class Reputation:
         else:
             # What was charged when the piece failed is not a second fault when the good bytes prove it.
             guilty = verdict.suspects - self._charged.pop(verdict.piece, set())
-        for label in sorted(guilty):
+        for label in sorted(guilty - self._banned):
             self._faults[label] = self._faults.get(label, 0) + 1
             chances = SERVER_CHANCES if kinds.get(label) is Kind.SERVER else 1
-            if self._faults[label] >= chances and label not in self._banned:
+            reason = f"{label}: sent bad data for piece {verdict.piece}"
+            if self._faults[label] >= chances:
                 self._banned.add(label)
-                yield label, f"{label}: sent bad data for piece {verdict.piece}; not asked again"
+                yield Fault(label, f"{reason}; not asked again", banned=True)
+            else:
+                yield Fault(label, reason, banned=False)

@@ -15,8 +15,9 @@ from p2sp.resource.layout import Layout
 from p2sp.schedule.ledger import Ledger, Running
 from p2sp.schedule.picker import largest_gap, rarest_run
 from p2sp.schedule.rate import RateEstimate
-from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, best_copy, best_tail
+from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, Tail, best_copy, best_tail
 from p2sp.schedule.spans import IntervalSet, Kind, Span
+from p2sp.schedule.trial import Trials
 
 if TYPE_CHECKING:
     from random import Random
@@ -26,6 +27,9 @@ FIRST_SECONDS = 2.0
 """A server's first span is this long at the rate it had at another time: that may be over."""
 
 SERVER_MAX = 64 * 1024 * 1024
+SHARE = 0.5
+"""Of its fair share of what is free a server gets this part at once, so that all end together and none waits."""
+
 WIRE_SECONDS = 2.0
 WIRE_MAX = 16 * 1024 * 1024
 
@@ -66,6 +70,7 @@ class _Source:
     heard: float = 0.0
     last_stop: int = -1
     running: int = 0
+    ended_at: float = 0.0
     dry: int = 0
     dry_until: float = 0.0
 
@@ -80,6 +85,7 @@ class _Source:
     def ended(self, fetch: Running, now: float) -> None:
         """A fetch of it is over."""
         self.running -= 1
+        self.ended_at = now
         self.last_stop = fetch.stop
         if not self.running:
             self.rate.rest(now)
@@ -117,6 +123,8 @@ class Scheduler:
     `verified` are the pieces that need not be fetched. `floor_rate` (bytes a second) is what wire sources must bring
     together in mode OFFLOAD, or servers help. `scatter` says that others fetch the same resource at the same time:
     servers are then asked for what is rarest, beginning anywhere, so that every one of us brings other pieces.
+    `trials` says that pieces are judged: a server beside others is then asked for one piece, and for more once that
+    was good.
     """
 
     def __init__(
@@ -129,6 +137,7 @@ class Scheduler:
         in_order: bool = False,
         floor_rate: float = 0.0,
         scatter: bool = False,
+        trials: bool = False,
     ) -> None:
         self._layout = layout
         self._rng = rng
@@ -139,6 +148,7 @@ class Scheduler:
         self._sources: dict[str, _Source] = {}
         self._ledger = Ledger(layout, verified)
         self._retries: dict[int, _Retry] = {}
+        self._trials = Trials(layout) if trials else None
         self._budget = max(min(COPY_MAX, int(layout.length * COPY_SHARE)), FIRST)
 
     @property
@@ -174,9 +184,12 @@ class Scheduler:
 
     def delivered(self, span: Span, start: int, stop: int, now: float) -> None:
         """Whole blocks of a running fetch were given to the store."""
-        source = self._sources.get(self._ledger.delivered(span, start, stop, now).source)
+        key = self._ledger.delivered(span, start, stop, now).source
+        source = self._sources.get(key)
         if source is not None:
             source.heard_of(stop - start, now)
+            if self._trials is not None:
+                self._trials.gave(key, start, stop)
 
     def is_missing(self, span: Span) -> bool:
         """Whether a running fetch has not delivered all that it was to deliver."""
@@ -197,20 +210,35 @@ class Scheduler:
         """A piece did not verify: it is fetched again as a whole from one source, another one if there is any."""
         self._retries[piece] = _Retry(suspects, now)
         self._ledger.failed(piece)
+        if self._trials is not None:
+            self._trials.judged(piece, good=False)
 
-    def piece_verified(self, piece: int) -> None:
-        """A piece is good, whoever it came from."""
+    def piece_verified(self, piece: int) -> frozenset[str]:
+        """A piece is good, whoever it came from. Returns the sources that this proves: they may be asked for more."""
         self._retries.pop(piece, None)
         self._ledger.verified(piece)
+        return self._trials.judged(piece, good=True) if self._trials is not None else frozenset()
+
+    def distrust(self, key: str) -> None:
+        """A source is to blame for something: what it gives is on trial again. End its fetches with `end` first."""
+        if self._trials is not None:
+            self._trials.disowned(key)
+
+    def disowned(self, start: int, stop: int) -> None:
+        """A run that was delivered is not believed, and is to be had anew; no piece in it may be verified."""
+        self._ledger.disowned(start, stop)
 
     # -- choice ----------------------------------------------------------------------------------------------
 
     def next_span(self, key: str, now: float) -> Assignment | None:
         """What the source shall fetch now; None: nothing it could help with. The span runs until `end`."""
         source = self._sources[key]
+        trial = self._on_trial(key)
+        if trial and self._awaits_verdict(key, source, now):
+            return None
         allowed = self._allowed(source, now)
         retry = self._retry(key, source, now)
-        run = retry or self._free_run(source, lambda piece: piece not in self._retries and allowed(piece), now)
+        run = retry or self._free_run(key, source, lambda piece: piece not in self._retries and allowed(piece), now)
         assignment = Assignment(Span(*run)) if run is not None else self._rescue(key, source, allowed, now)
         if assignment is None:
             return None
@@ -220,6 +248,22 @@ class Scheduler:
         source.running += 1
         self._ledger.begin(assignment.span, key, now, single=retry is not None)
         return assignment
+
+    def _on_trial(self, key: str) -> bool:
+        """Whether a server has still to show that what it gives is good, and others could bring it instead."""
+        server = self._sources[key].kind is Kind.SERVER
+        return self._trials is not None and server and len(self._sources) > 1 and not self._trials.is_proven(key)
+
+    def _awaits_verdict(self, key: str, source: _Source, now: float) -> bool:
+        """Whether a source on trial has given what it was asked for, and the verdict is still to come."""
+        assert self._trials is not None
+        if source.running:
+            return True
+        # Others may be long about the rest of a piece, or let it lie.
+        return now - source.ended_at < GRACE and any(
+            not self.free.overlap(self._layout.piece_start(piece), self._layout.piece_end(piece))
+            for piece in self._trials.awaits(key)
+        )
 
     def _retry(self, key: str, source: _Source, now: float) -> tuple[int, int] | None:
         """What is to be had of a piece that failed: all of it, unless a source broke off in the midst of it."""
@@ -232,34 +276,65 @@ class Scheduler:
     def _may_retry(self, key: str, piece: int, retry: _Retry, now: float) -> bool:
         if not self._suspected(key, piece) or now - retry.since >= INNOCENT_FIRST:
             return True
-        return not any(s.has(piece) for k, s in self._sources.items() if k not in retry.suspects)
+        trial = self._on_trial(key)
+        return not any(
+            s.has(piece)
+            for k, s in self._sources.items()
+            if k not in retry.suspects or (trial and k != key and not self._on_trial(k))
+        )
 
     def _suspected(self, key: str, piece: int) -> bool:
         retry = self._retries.get(piece)
         return retry is not None and key in retry.suspects
 
-    def _free_run(self, source: _Source, allowed: Callable[[int], bool], now: float) -> tuple[int, int] | None:
+    def _free_run(
+        self, key: str, source: _Source, allowed: Callable[[int], bool], now: float
+    ) -> tuple[int, int] | None:
         if not self.free:
             return None
         rate = source.expects(now)
         if source.kind is not Kind.SERVER:
             return self._rare(allowed, rate, WIRE_MAX)
+        most = SERVER_MAX
+        if self._on_trial(key):
+            # One piece, and all of it, if that can be had: then its verdict is about this source alone.
+            most = 1
+            if any(allowed(piece) and self._is_free(piece) for piece in range(self._layout.piece_count)):
+                anything = allowed
+
+                def allowed(piece: int) -> bool:
+                    return self._is_free(piece) and anything(piece)
+
         if not self._in_order and any(other.kind is not Kind.SERVER for other in self._sources.values()):
             # Others fetch this too: what none of them has comes first, each begins elsewhere, and soon passes it on.
-            run = self._rare(lambda piece: allowed(piece) and not self._copies(piece), rate, SERVER_MAX)
+            run = self._rare(lambda piece: allowed(piece) and not self._copies(piece), rate, most)
             if run is not None:
                 return run
-        hint = max(source.expected * FIRST_SECONDS / (source.running + 1), FIRST)
-        size = min(max(rate * SERVER_SECONDS, self._layout.piece_length) if rate else hint, SERVER_MAX)
         return largest_gap(
             self.free,
             self._layout,
-            int(size),
+            int(min(self._server_size(source, rate, now), most)),
             allowed=allowed,
             in_order=self._in_order,
             resume_at=source.last_stop,
             busy_ends={fetch.stop for fetch in self._ledger.running.values()},
         )
+
+    def _server_size(self, source: _Source, rate: float, now: float) -> float:
+        """How long a span a server gets: some seconds of its rate, and not what others would be through with sooner."""
+        if rate > 0:
+            size = max(rate * SERVER_SECONDS, self._layout.piece_length)
+        else:
+            size = max(source.expected * FIRST_SECONDS / (source.running + 1), FIRST)
+        others = [other.rate.rate(now) or rate for other in self._sources.values() if other is not source]
+        if not others or rate <= 0:
+            return size
+        share = rate / (source.rate.rate(now) + sum(others))
+        return min(size, max(self.free.total * share * SHARE, FIRST))
+
+    def _is_free(self, piece: int) -> bool:
+        run = self._layout.piece_start(piece), self._layout.piece_end(piece)
+        return self.free.overlap(*run) == [run]
 
     def _rare(self, allowed: Callable[[int], bool], rate: float, most: int) -> tuple[int, int] | None:
         return rarest_run(
@@ -277,20 +352,31 @@ class Scheduler:
             return None
         helper = Helper(key, source.expects(now), lambda piece: not self._suspected(key, piece) and allowed(piece))
 
+        trial = self._on_trial(key)
+
         def pace(fetch: Running) -> Pace:
-            return self._pace(fetch, source, now)
+            its = self._pace(fetch, source, now)
+            # To share a piece with who may be wrong costs all of it: only what would take long is worth that.
+            return attrs.evolve(its, known=False) if trial and its.eta < GRACE else its
 
         tail = best_tail(self._ledger, self._layout, helper, pace)
         if tail is not None:
+            if trial:
+                tail = self._last_piece(tail)
             self._ledger.shorten(tail.fetch, tail.start)
             return Assignment(Span(tail.start, tail.stop), tail.fetch.span, tail.start)
         if self._budget <= 0:
             return None
-        copy = best_copy(self._ledger, self._layout, helper, pace, self._budget)
+        budget = min(self._budget, self._layout.piece_length) if trial else self._budget
+        copy = best_copy(self._ledger, self._layout, helper, pace, budget)
         if copy is None:
             return None
         self._budget -= copy[1] - copy[0]
         return Assignment(Span(*copy))
+
+    def _last_piece(self, tail: Tail) -> Tail:
+        last = self._layout.piece_start(self._layout.piece_at(tail.stop - 1))
+        return attrs.evolve(tail, start=max(tail.start, last))
 
     # -- what choices go by ----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from zope.interface import implementer
 from p2sp.download.errors import DownloadError
 from p2sp.download.member import FIRST_WAIT, LONGEST_WAIT, TRIES
 from p2sp.download.report import ExitCode
+from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.http_probe import NotFound, ServerBusy
 from p2sp.sources.interfaces import (
@@ -239,7 +240,7 @@ def test_what_comes_behind_a_cut_is_not_counted() -> None:
     run.add_at(3.0, "fast", rate=4e6)
     run.finish()
     assert run.report.accounts["slow"].bytes < slow.sent
-    assert run.wasted == 0
+    assert run.wasted <= BLOCK, "but for one block fetched twice in the end game"
 
 
 def test_a_source_that_breaks_the_rules_is_no_crash() -> None:

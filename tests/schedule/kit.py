@@ -54,7 +54,11 @@ def length_of(fetch: Fetch) -> int:
 def long_fetch(play: Play, key: str, rate: float, seconds: float = 2.0) -> Fetch:
     """A source that owns all the rest of a file, at a pace that is known."""
     known(play, key, rate)
+    # Alone it gets all there is; beside others only its share.
+    everybody = play.scheduler._sources
+    play.scheduler._sources = {key: everybody[key]}
     fetch = given(play.ask(key))
+    play.scheduler._sources = everybody
     assert not play.scheduler.free
     flow(play, fetch, rate, seconds)
     return fetch

@@ -35,31 +35,38 @@ def verdicts(*rows: tuple[bool, str]) -> list[Verdict]:
 )
 def test_who_is_banned(history: list[tuple[bool, str]], banned: str) -> None:
     reputation = Reputation()
-    told = [pair for verdict in verdicts(*history) for pair in reputation.judge(verdict, KINDS)]
-    assert sorted(label for label, _ in told) == sorted(banned)
-    assert all(reason.startswith(label) and "piece" in reason for label, reason in told)
+    told = [fault for verdict in verdicts(*history) for fault in reputation.judge(verdict, KINDS)]
+    assert sorted(fault.label for fault in told if fault.banned) == sorted(banned)
+    assert all(fault.reason.startswith(fault.label) and "piece" in fault.reason for fault in told)
+    assert all(reputation.is_at_fault(fault.label) for fault in told)
     assert {label for label in (*KINDS, "x") if reputation.is_banned(label)} == set(banned)
+
+
+def faults(reputation: Reputation, verdict: Verdict) -> list[tuple[str, bool]]:
+    return [(fault.label, fault.banned) for fault in reputation.judge(verdict, KINDS)]
 
 
 def test_one_fault_is_not_counted_twice() -> None:
     reputation = Reputation()
-    assert list(reputation.judge(Verdict(3, BAD, frozenset("s")), KINDS)) == []
-    assert list(reputation.judge(Verdict(3, GOOD, frozenset("s")), KINDS)) == [], "the proof of what was charged"
-    assert [label for label, _ in reputation.judge(Verdict(4, GOOD, frozenset("s")), KINDS)] == ["s"]
+    assert not reputation.is_at_fault("s")
+    assert faults(reputation, Verdict(3, BAD, frozenset("s"))) == [("s", False)]
+    assert reputation.is_at_fault("s")
+    assert faults(reputation, Verdict(3, GOOD, frozenset("s"))) == [], "the proof of what was charged"
+    assert faults(reputation, Verdict(4, GOOD, frozenset("s"))) == [("s", True)]
 
 
 def test_a_server_that_spoils_one_piece_again_and_again_is_banned() -> None:
     reputation = Reputation()
     bad = Verdict(3, BAD, frozenset("s"))
-    assert list(reputation.judge(bad, KINDS)) == []
-    assert [label for label, _ in reputation.judge(bad, KINDS)] == ["s"]
+    assert faults(reputation, bad) == [("s", False)]
+    assert faults(reputation, bad) == [("s", True)]
 
 
 def test_a_ban_is_told_once() -> None:
     reputation = Reputation()
     bad = Verdict(0, BAD, frozenset("p"))
-    assert len(list(reputation.judge(bad, KINDS))) == 1
-    assert list(reputation.judge(bad, KINDS)) == []
+    assert faults(reputation, bad) == [("p", True)]
+    assert faults(reputation, bad) == []
 
 
 def test_a_piece_that_fails_whatever_one_does_is_hopeless() -> None:
