@@ -9,7 +9,7 @@ from p2sp.download.report import ExitCode, Report
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.metalink import MAX_METALINK, MEDIA_TYPE, MetalinkFile, parse_metalink, strongest, the_one
-from p2sp.resource.verification import Content, described, of_metalink
+from p2sp.resource.verification import Content, FlatVerification, described, of_metalink
 from p2sp.sources.http_meaning import trusted_links
 from p2sp.sources.http_probe import Probe, read_small
 from p2sp.sources.interfaces import SourceError
@@ -18,6 +18,8 @@ MAX_DUPLICATES = 16
 """Mirrors taken from the links of one answer."""
 
 TORRENT_TYPE = "application/x-bittorrent"
+
+_STRONG = frozenset({"sha256", "sha384", "sha512"})
 
 
 def is_metalink(found: Probe) -> bool:
@@ -60,8 +62,14 @@ def check_agrees(file: MetalinkFile, checksum: tuple[str, str] | None) -> None:
 
 
 def expected(checksum: tuple[str, str] | None, content: Content) -> list[tuple[str, str]]:
-    """What the whole file must hash to, as hashlib's name and hex: by the user, and by whoever described it."""
+    """What the whole file must hash to, as hashlib's name and hex: by the user, and by whoever described it.
+
+    A describer's own piece hashes, where they are as strong, cover every byte already: then its digest says no more.
+    """
     wanted = [] if checksum is None else [(checksum[0].replace("sha-", "sha"), checksum[1])]
+    verification = content.verification
+    if isinstance(verification, FlatVerification) and verification.algorithm in _STRONG:
+        return wanted
     best = strongest(content.digests)
     if best is not None and (best[0], best[1].hex()) not in wanted:
         wanted.append((best[0], best[1].hex()))
