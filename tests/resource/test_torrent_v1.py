@@ -129,7 +129,7 @@ def read_by_libtorrent(made: Descriptor) -> Any:
 @settings(deadline=None, max_examples=60)
 def test_libtorrent_reads_our_hybrids(lengths: list[int]) -> None:
     files: list[tuple[tuple[str, ...], bytes]] = [
-        ((f"f{at}",), bytes([at + 1]) * length) for at, length in enumerate([*lengths, 7])
+        ((f"f{at}",), bytes([at + 1]) * length) for at, length in enumerate([lengths[0], 7, *lengths[1:]])
     ]
     made = hybrid_of("tree", files)
     theirs = read_by_libtorrent(made)
