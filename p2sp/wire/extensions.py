@@ -1,4 +1,7 @@
-"""What do the extension messages of BEP 10 mean: their handshake, metadata (BEP 9) and lt_donthave (BEP 54)?"""
+"""What do the extension messages of BEP 10 mean: their handshake, metadata (BEP 9) and lt_donthave (BEP 54)?
+
+Those about other nodes (BEP 11) are in `p2sp.wire.pex`.
+"""
 
 from struct import Struct
 from typing import Any, Final
@@ -9,10 +12,12 @@ from bencode2 import bdecode, bencode
 from p2sp.resource.descriptor import MAX_INFO
 from p2sp.resource.merkle import BLOCK
 from p2sp.wire.errors import RemoteProtocolError
+from p2sp.wire.pex import Neighbours, decode_neighbours
 
 METADATA: Final = b"ut_metadata"
 DONT_HAVE: Final = b"lt_donthave"
-OURS: Final = {METADATA: 1, DONT_HAVE: 2}
+PEX: Final = b"ut_pex"
+OURS: Final = {METADATA: 1, DONT_HAVE: 2, PEX: 3}
 """The ids under which the other side sends us these extensions."""
 
 DEFAULT_REQQ: Final = 250
@@ -25,12 +30,14 @@ _WORD = Struct(">I")
 
 
 class Abilities(msgspec.Struct, frozen=True):
-    """What an extension handshake says: message ids by extension, bytes of the info dict, queue length, version."""
+    """What extension handshakes say: message ids by extension, bytes of the info dict, queue length, version, and the
+    port that is listened on (0: not said)."""
 
     ids: dict[bytes, int] = {}
     metadata_size: int | None = None
     reqq: int = DEFAULT_REQQ
     version: str = ""
+    port: int = 0
 
 
 class MetadataRequest(msgspec.Struct, frozen=True, gc=False):
@@ -78,27 +85,43 @@ def encode_abilities(abilities: Abilities) -> bytes:
     }
     if abilities.metadata_size is not None:
         fields[b"metadata_size"] = abilities.metadata_size
+    if abilities.port:
+        fields[b"p"] = abilities.port
     return bencode(fields)
 
 
-def decode_abilities(payload: bytes) -> Abilities:
+_NOTHING_SAID: Final = Abilities()
+
+
+def decode_abilities(payload: bytes, before: Abilities = _NOTHING_SAID) -> Abilities:
     """Read an extension handshake; fields of the wrong type are passed over, as BEP 10 asks.
 
-    Raises RemoteProtocolError for what is no dictionary or names a metadata size beyond the limit.
+    `before` is what earlier ones said: it holds as far as this one says nothing else. An extension comes in by an id of
+    1 to 255 and goes by 0. Raises RemoteProtocolError for what is no dictionary or names a metadata size beyond the
+    limit.
     """
     fields = _dictionary(payload, "extension handshake")
     raw_ids = fields.get(b"m")
-    ids: dict[bytes, int] = {}
+    ids = dict(before.ids)
     if isinstance(raw_ids, dict):
-        if len(raw_ids) > _MAX_EXTENSIONS:
-            raise RemoteProtocolError(f"extension handshake with {len(raw_ids)} extensions; {_MAX_EXTENSIONS} are read")
-        ids = {name: value for name, value in raw_ids.items() if isinstance(value, int) and 0 < value < 256}
+        ids |= {name: value for name, value in raw_ids.items() if isinstance(value, int) and 0 <= value < 256}
+        if len(raw_ids) > _MAX_EXTENSIONS or len(ids) > _MAX_EXTENSIONS:
+            raise RemoteProtocolError(
+                f"extension handshake with {max(len(raw_ids), len(ids))} extensions; {_MAX_EXTENSIONS} are read"
+            )
     size = _count(fields, b"metadata_size")
     if size is not None and size > MAX_INFO:
         raise RemoteProtocolError(f"extension handshake with metadata of {size} bytes; {MAX_INFO} are allowed")
     version = fields.get(b"v")
-    text = version[:_MAX_VERSION].decode("utf-8", "replace") if isinstance(version, bytes) else ""
-    return Abilities(ids, size or None, _count(fields, b"reqq") or DEFAULT_REQQ, text)
+    text = version[:_MAX_VERSION].decode("utf-8", "replace") if isinstance(version, bytes) else before.version
+    port = _count(fields, b"p") or 0
+    return Abilities(
+        {name: value for name, value in ids.items() if value},
+        size or before.metadata_size,
+        _count(fields, b"reqq") or before.reqq,
+        text,
+        port if 0 < port < 1 << 16 else before.port,
+    )
 
 
 def encode_metadata(message: MetadataRequest | MetadataPart | MetadataReject) -> bytes:
@@ -167,6 +190,11 @@ def decode_dont_have(payload: bytes) -> DontHave:
     if len(payload) != _WORD.size:
         raise RemoteProtocolError(f"lt_donthave of {len(payload)} bytes; it has {_WORD.size}")
     return DontHave(_WORD.unpack(payload)[0])
+
+
+def decode_pex(payload: bytes) -> Neighbours:
+    """Read ut_pex. Raises RemoteProtocolError."""
+    return decode_neighbours(_dictionary(payload, "ut_pex"))
 
 
 def _count(fields: dict[bytes, Any], key: bytes) -> int | None:

@@ -5,6 +5,7 @@ that passed every rule come out. Both sides must speak the fast extension (BEP 6
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from p2sp.resource.merkle import BLOCK
 from p2sp.wire.codec import Decoder, Limits
@@ -13,6 +14,7 @@ from p2sp.wire.extensions import (
     DONT_HAVE,
     METADATA,
     OURS,
+    PEX,
     Abilities,
     DontHave,
     MetadataPart,
@@ -21,6 +23,7 @@ from p2sp.wire.extensions import (
     decode_abilities,
     decode_dont_have,
     decode_metadata,
+    decode_pex,
     metadata_parts,
 )
 from p2sp.wire.messages import (
@@ -46,9 +49,13 @@ from p2sp.wire.messages import (
     Suggest,
     Unchoke,
 )
+from p2sp.wire.pex import Neighbours
 from p2sp.wire.speaking import REQQ, Speaking
 
-Event = Message | Abilities | DontHave | MetadataRequest | MetadataPart | MetadataReject
+Event = Message | Abilities | DontHave | MetadataRequest | MetadataPart | MetadataReject | Neighbours
+
+MAX_HINTS: Final = 64
+"""Pieces suggested to us, and pieces allowed fast, that are kept of one side; more are passed over."""
 
 
 class Session(Speaking):
@@ -145,10 +152,18 @@ class Session(Speaking):
                     raise RemoteProtocolError(f"{type(message).__name__} that was not requested")
                 self.hashes_asked.remove(message.request)
                 return True
-            case Suggest(piece) | AllowedFast(piece):
-                self._check_piece(message, piece)
-                return False
+            case Suggest(piece):
+                return self._hinted(message, piece, self.suggested)
+            case AllowedFast(piece):
+                return self._hinted(message, piece, self.allowed)
         return isinstance(message, HashRequest)
+
+    def _hinted(self, message: Suggest | AllowedFast, piece: int, hints: dict[int, None]) -> bool:
+        self._check_piece(message, piece)
+        if piece in hints or piece in self.ours or len(hints) >= MAX_HINTS:
+            return False
+        hints[piece] = None
+        return True
 
     def _check_piece(self, message: Message | DontHave, piece: int) -> None:
         if self.layout is not None and piece >= self.layout.piece_count:
@@ -174,14 +189,24 @@ class Session(Speaking):
                 raise RemoteProtocolError(
                     f"Request for {request.length} bytes at {request.begin} of piece {request.piece}, which has {size}"
                 )
-        if self.choking or request.piece not in self.ours or not self.pending.take(request):
+        if not self._serves(request) or not self.pending.take(request):
             self._say(Reject(request.piece, request.begin, request.length))
             return False
         return True
 
+    def _serves(self, request: Request) -> bool:
+        """Whether a request may be taken: while we choke, only out of what was allowed all the same, and once."""
+        if request.piece not in self.ours:
+            return False
+        if self.choking:
+            if request.piece not in self.granted or request.length > self._grant:
+                return False
+            self._grant -= request.length
+        return True
+
     def _extended(self, message: Extended) -> Iterator[Event]:
         if message.extension == 0:
-            self.abilities = decode_abilities(message.payload)
+            self.abilities = decode_abilities(message.payload, self.abilities or Abilities())
             yield self.abilities
         elif message.extension == OURS[METADATA]:
             yield from self._metadata(message.payload)
@@ -197,6 +222,8 @@ class Session(Speaking):
                 self._useful -= lost.piece not in self.ours
                 self._show_interest()
                 yield lost
+        elif message.extension == OURS[PEX] and self._pex:
+            yield decode_pex(message.payload)
 
     def _metadata(self, payload: bytes) -> Iterator[Event]:
         offered = self.abilities.metadata_size if self.abilities else None

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from p2sp.resource.layout import Block, Layout
+from p2sp.wire.allowance import MOST, allowed_fast
 from p2sp.wire.codec import encode
 from p2sp.wire.errors import LocalProtocolError, RemoteProtocolError
 from p2sp.wire.extensions import (
     DONT_HAVE,
     METADATA,
     OURS,
+    PEX,
     Abilities,
     MetadataPart,
     MetadataReject,
@@ -24,6 +26,7 @@ from p2sp.wire.extensions import (
 )
 from p2sp.wire.messages import (
     RESERVED,
+    AllowedFast,
     Bitfield,
     Cancel,
     Choke,
@@ -44,6 +47,7 @@ from p2sp.wire.messages import (
     Request,
     Unchoke,
 )
+from p2sp.wire.pex import Neighbour, Neighbours, encode_neighbours
 from p2sp.wire.pieces import PieceSet
 from p2sp.wire.requests import Outstanding, Pending
 
@@ -72,6 +76,9 @@ class Speaking:
         self.ours = PieceSet()
         self.outstanding = Outstanding()
         self.pending = Pending(reqq)
+        self.suggested: dict[int, None] = {}
+        self.allowed: dict[int, None] = {}
+        self.granted: frozenset[int] = frozenset()
         self._reqq = reqq
         self._outgoing: list[bytes | memoryview] = []
         self._hash: bytes | None = None
@@ -80,6 +87,10 @@ class Speaking:
         self._seeking = True
         self._useful = 0
         self._metadata_size: int | None = None
+        self._host = ""
+        self._port = 0
+        self._pex = True
+        self._grant = 0
         self.parts_asked: set[int] = set()
         self.hashes_asked: set[HashRequest] = set()
 
@@ -91,9 +102,17 @@ class Speaking:
         layout: Layout | None = None,
         have: Iterable[int] = (),
         metadata_size: int | None = None,
+        host: str = "",
+        port: int = 0,
+        pex: bool = True,
     ) -> None:
-        """Say which resource this connection is for: before anything comes in, or on the other side's handshake."""
+        """Say which resource this connection is for: before anything comes in, or on the other side's handshake.
+
+        `host` is the other side's address, if pieces may be allowed to it while it is choked; `port` is where we listen
+        (0: nowhere); `pex` whether other nodes are talked about.
+        """
         self._hash = info_hash
+        self._host, self._port, self._pex = host, port, pex
         self.layout = layout
         self._metadata_size = metadata_size
         count = layout.piece_count if layout else None
@@ -125,6 +144,9 @@ class Speaking:
         except ValueError as error:
             raise RemoteProtocolError(f"pieces announced before the descriptor came do not exist: {error}") from error
         self._useful = len(self.pieces)
+        for hints in (self.suggested, self.allowed):
+            for piece in [piece for piece in hints if piece >= layout.piece_count]:
+                del hints[piece]
         if self._greeted:
             self._say_abilities()
         for piece in have:
@@ -134,6 +156,8 @@ class Speaking:
     def have(self, piece: int) -> None:
         """Announce one more piece of ours."""
         if self.ours.add(piece):
+            self.suggested.pop(piece, None)
+            self.allowed.pop(piece, None)
             self._useful -= piece in self.pieces
             if self._greeted:
                 self._say(Have(piece))
@@ -157,12 +181,27 @@ class Speaking:
         self._show_interest()
 
     def choke(self) -> None:
-        """Serve no more requests; those pending are rejected (BEP 6)."""
+        """Serve no more requests; those pending are rejected (BEP 6).
+
+        A newcomer that waits for us is told which pieces it may have all the same.
+        """
         if not self.choking:
             self.choking = True
             self._say(Choke())
             for request in self.pending:
                 self.refuse(request)
+        if self.remote_interested:
+            self._allow()
+
+    def _allow(self) -> None:
+        if self._hash is None or self.layout is None or self.granted or len(self.pieces) >= MOST:
+            return
+        usual = allowed_fast(self._host, self._hash, self.layout)
+        self.granted = frozenset(piece for piece in usual if piece in self.ours and piece not in self.pieces)
+        self._grant = sum(map(self.layout.piece_size, self.granted))
+        for piece in usual:
+            if piece in self.granted:
+                self._say(AllowedFast(piece))
 
     def unchoke(self) -> None:
         """Let requests in."""
@@ -176,9 +215,13 @@ class Speaking:
         reqq = self.abilities.reqq if self.abilities else 0
         return min(reqq, REQQ) - len(self.outstanding)
 
+    def may_ask(self, piece: int) -> bool:
+        """Whether the other side serves this piece now: it has it, and does not choke us or allows it all the same."""
+        return piece in self.pieces and (not self.choked or piece in self.allowed)
+
     def request(self, block: Block) -> None:
-        """Ask for a block that the other side has, while it does not choke us and its queue has room."""
-        if self.choked:
+        """Ask for a block that the other side has and serves us now, while its queue has room."""
+        if self.choked and block.piece not in self.allowed:
             raise LocalProtocolError("Request while choked")
         if block.piece not in self.pieces:
             raise LocalProtocolError(f"Request for piece {block.piece}, which the other side does not have")
@@ -191,8 +234,8 @@ class Speaking:
         """Take a request back; whether there was one. Its block will not be heard of."""
         if not self.outstanding.cancel(block):
             return False
-        if not self.choked:
-            # A side that chokes us has rejected everything already (BEP 6); those answers are on their way.
+        if not self.choked or block.piece in self.allowed:
+            # A side that chokes us has rejected everything else already (BEP 6); those answers are on their way.
             self._say(Cancel(block.piece, block.begin, block.length))
         return True
 
@@ -248,6 +291,16 @@ class Speaking:
         fields = (request.root, request.base, request.index, request.length, request.proof)
         self._say(HashReject(*fields) if hashes is None else Hashes(*fields, hashes))
 
+    @property
+    def talks_of_others(self) -> bool:
+        """Whether the other side wants to hear of nodes, and may."""
+        return self._pex and self._extension(PEX) is not None
+
+    def tell_of_others(self, news: Neighbours, flags: dict[Neighbour, int]) -> None:
+        """Tell of other nodes (BEP 11), if that is wanted."""
+        if self._pex and (extension := self._extension(PEX)):
+            self._say(Extended(extension, encode_neighbours(news, flags)))
+
     def _say(self, message: Message) -> None:
         self._outgoing += encode(message)
 
@@ -256,7 +309,9 @@ class Speaking:
             self._say(Extended(extension, encode_metadata(message)))
 
     def _say_abilities(self) -> None:
-        self._say(Extended(0, encode_abilities(Abilities(OURS, self._metadata_size, self._reqq, VERSION))))
+        ids = {name: number for name, number in OURS.items() if self._pex or name != PEX}
+        said = Abilities(ids, self._metadata_size, self._reqq, VERSION, self._port)
+        self._say(Extended(0, encode_abilities(said)))
 
     def _extension(self, name: bytes) -> int | None:
         return self.abilities.ids.get(name) if self.abilities else None

@@ -32,6 +32,16 @@ def test_abilities_go_round(size: int | None, reqq: int, version: str) -> None:
     assert decode_abilities(encode_abilities(abilities)) == abilities
 
 
+def test_a_later_handshake_leaves_what_it_does_not_speak_of() -> None:
+    before = Abilities({b"a": 1, b"b": 2}, 77, 300, "one", 4000)
+    assert decode_abilities(b"de", before) == before
+    later = bencode({b"m": {b"b": 0, b"c": 3}, b"v": b"two", b"metadata_size": 78})
+    assert decode_abilities(later, before) == Abilities({b"a": 1, b"c": 3}, 78, 300, "two", 4000)
+    many = Abilities({b"%03d" % n: 1 for n in range(60)})
+    with pytest.raises(RemoteProtocolError, match="120 extensions"):
+        decode_abilities(bencode({b"m": {b"x%03d" % n: 1 for n in range(60)}}), many)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -57,6 +67,7 @@ def test_odd_fields_are_passed_over(fields: dict[bytes, object], expected: Abili
         (b"l" * 60000, "no bencoded dictionary"),
         (b"d1:v" + b"i" + b"9" * 50000 + b"ee", "no bencoded dictionary"),
         (bencode({b"m": {b"%03d" % n: 1 for n in range(101)}}), "101 extensions"),
+        (bencode({b"m": {b"%03d" % n: 0 for n in range(101)}}), "101 extensions"),
         (bencode({b"metadata_size": MAX_INFO + 1}), "metadata of 8388609 bytes"),
     ],
 )

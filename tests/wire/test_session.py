@@ -177,7 +177,7 @@ def test_asking_twice_for_a_block_not_answered_yet() -> None:
 
 def test_what_does_not_matter_is_passed_over() -> None:
     session = fresh(HaveAll())
-    assert heard(session, KeepAlive(), Suggest(1), AllowedFast(1), Extended(77, b"?"), Have(1), Cancel(0, 0, 1)) == []
+    assert heard(session, KeepAlive(), Extended(77, b"?"), Have(1), Cancel(0, 0, 1)) == []
     assert heard(session, Choke(), NotInterested()) == []
 
 
