@@ -91,6 +91,10 @@ class TrackerFinder:
                 station.event = event
             self._soon(station, 0.0)
 
+    def completed(self) -> None:
+        """Tell every tracker that the resource is complete."""
+        self.announce(Event.COMPLETED)
+
     @property
     def answered(self) -> bool:
         """Whether any tracker answers at present."""

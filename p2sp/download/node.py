@@ -1,27 +1,34 @@
 """What does a program share among all its transfers? Its key, its disk pool, its wire, and the way to servers and
 services.
+
+A client of servers alone never uses the network's half of it, so that is imported and made when it is first asked for.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
 from p2sp.download.server_memory import ServerMemory
-from p2sp.index.client import IndexClient
 from p2sp.net.addresses import Network
-from p2sp.net.api_client import ApiClient
-from p2sp.net.identity import Identity
 from p2sp.net.mirrors import mirror_policy
 from p2sp.net.proxy import ProxySettings
 from p2sp.net.throttle import TokenBucket
-from p2sp.net.trust import Trust, client_policy
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_lane import Deadlines
 from p2sp.sources.http_probe import Connect
 from p2sp.storage.pool import DiskPool
-from p2sp.wire.listener import PeerNetwork
+
+if TYPE_CHECKING:
+    from twisted.web.iweb import IPolicyForHTTPS
+
+    from p2sp.index.client import IndexClient
+    from p2sp.net.api_client import ApiClient
+    from p2sp.net.identity import Identity
+    from p2sp.net.trust import Trust
+    from p2sp.wire.listener import PeerNetwork
 
 BURST_SECONDS = 0.25
 """How far ahead of a rate limit bytes may run."""
@@ -38,18 +45,19 @@ class Node:
     """One node of the network, with or without services to ask.
 
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
-    by the network's too where the node trusts one. `address` is the local address to connect from, `listen` address
-    and port of the wire; `clear_text` has it speak with foreign BitTorrent clients too. `authorities`, `credentials` and `proxy` are about servers: whom else to trust, what to tell
-    them, through whom to reach them.
+    by the network's too where the node trusts one. Without an identity it makes a fresh one when somebody is to see
+    it. `address` is the local address to connect from, `listen` address and port of the wire; `clear_text` has it speak
+    with foreign BitTorrent clients too. `authorities`, `credentials` and `proxy` are about servers: whom else to trust,
+    what to tell them, through whom to reach them.
     """
 
     def __init__(
         self,
         reactor: Any,
-        identity: Identity,
+        identity: "Identity | None" = None,
         *,
         rng: Random,
-        trust: Trust | None = None,
+        trust: "Trust | None" = None,
         index: str | None = None,
         trackers: Sequence[str] = (),
         address: str | None = None,
@@ -66,7 +74,6 @@ class Node:
         proxy: ProxySettings | None = None,
     ) -> None:
         self.reactor = reactor
-        self.identity = identity
         self.rng = rng
         self.trackers = list(trackers)
         self.connections = connections
@@ -76,7 +83,7 @@ class Node:
         """What is known of servers from earlier runs, for a program that keeps it."""
         self._listen = listen
         self._trust = trust
-        self._services = client_policy(identity, trust)
+        self._given = identity
         self.pool = DiskPool(reactor)
         self.connect = Connect(
             reactor,
@@ -87,18 +94,56 @@ class Node:
             credentials=credentials,
             proxy=proxy,
         )
-        self.wire = PeerNetwork(reactor, identity, upload=bucket(max_upload), slots=slots, clear_text=clear_text)
+        self._upload_limit = bucket(max_upload)
+        self._slots = slots
+        self._clear_text = clear_text
         self._index_api = self.api(index) if index else None
-        self.index = IndexClient(self._index_api) if self._index_api is not None else None
 
-    def api(self, url: str) -> ApiClient:
+    @cached_property
+    def identity(self) -> "Identity":
+        """Our key and its certificate."""
+        from p2sp.net.identity import create_identity
+
+        return self._given or create_identity()
+
+    @cached_property
+    def wire(self) -> "PeerNetwork":
+        """Our links with peers and super nodes."""
+        from p2sp.wire.listener import PeerNetwork
+
+        return PeerNetwork(
+            self.reactor,
+            self.identity,
+            upload=self._upload_limit,
+            slots=self._slots,
+            clear_text=self._clear_text,
+        )
+
+    @cached_property
+    def index(self) -> "IndexClient | None":
+        """The network's index, if it has one."""
+        if self._index_api is None:
+            return None
+        from p2sp.index.client import IndexClient
+
+        return IndexClient(self._index_api)
+
+    @cached_property
+    def _services(self) -> "IPolicyForHTTPS":
+        from p2sp.net.trust import client_policy
+
+        return client_policy(self.identity, self._trust)
+
+    def api(self, url: str) -> "ApiClient":
         """A client for one of the network's services, showing our key."""
+        from p2sp.net.api_client import ApiClient
+
         return ApiClient(self.reactor, url, policy=self._services, bind_address=self.address)
 
     @property
     def port(self) -> int:
         """Where our wire listens; 0 for nowhere."""
-        return self.wire.port
+        return self.wire.port if "wire" in vars(self) else 0
 
     def start(self) -> None:
         """Begin: threads for the disk, and the wire's listener. Raises CannotListen."""
@@ -108,7 +153,8 @@ class Node:
 
     async def stop(self) -> None:
         """End in order: links, then what asks services, then the disk."""
-        await self.wire.close()
+        if "wire" in vars(self):
+            await self.wire.close()
         if self._index_api is not None:
             await self._index_api.close()
         await self.pool.stop()

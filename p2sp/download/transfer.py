@@ -1,9 +1,8 @@
 """What does this node do with one resource? Fetch it, serve it, say so to the trackers: one transfer."""
 
 from collections.abc import Sequence
-from secrets import token_hex
 from time import time
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -14,7 +13,6 @@ from p2sp.download.agreement import agree
 from p2sp.download.conductor import Conductor
 from p2sp.download.dialler import Dialler
 from p2sp.download.errors import DownloadError
-from p2sp.download.finder import TrackerFinder
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
 from p2sp.resource.descriptor import Descriptor
@@ -25,13 +23,13 @@ from p2sp.sources.http import HttpSource
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_probe import Probe
 from p2sp.sources.interfaces import Candidate, SourceError
-from p2sp.sources.peer import PeerSource
 from p2sp.storage.interfaces import IPieceStore
-from p2sp.tracker.schema import AnnounceRequest, Counters, Event
 from p2sp.wire.interfaces import IShared
-from p2sp.wire.link import PeerLink
 
-WANTED = 50
+if TYPE_CHECKING:
+    from p2sp.download.finder import TrackerFinder
+    from p2sp.wire.link import PeerLink
+
 MAX_MIRRORS = 32
 
 
@@ -67,14 +65,13 @@ class Transfer:
         self._mode = mode
         self._in_order = in_order
         self._floor_rate = floor_rate
-        self._session = token_hex(16)
         self._links: dict[str, PeerLink] = {}
         self._found: Deferred[Descriptor] | None = None
         self._compared: list[Deferred[Probe]] = []
         self._servers: list[HttpSource] = []
         self._started = False
         self._trackers = list(node.trackers if trackers is None else trackers)
-        self._finder = TrackerFinder(node.reactor, self._trackers, node.api, self._announce, node.rng)
+        self._finder: TrackerFinder | None = None
         self._dialler = Dialler(node.reactor, self._call, node.rng, failed=self._call_failed)
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -83,8 +80,12 @@ class Transfer:
         """Join the swarm, if there is one to join."""
         if self._started or not self.resource_id:
             return
+        # Not before a swarm is joined: a download from servers alone needs nothing of this.
+        from p2sp.download.announcing import finder_of
+
         self._started = True
         self.node.wire.share(self)
+        self._finder = finder_of(self, self._trackers)
         self._finder.start(self.offer, self.report.tell)
         if self.store is None or not self.store.complete:
             self._dialler.start()
@@ -99,7 +100,7 @@ class Transfer:
 
     def _not_described(self, result: object, timeout: float) -> object:
         self._found = None
-        heard = "" if self._finder.answered else "; no tracker answers"
+        heard = "" if self._finder is not None and self._finder.answered else "; no tracker answers"
         raise DownloadError(
             f"nobody described resource {self.resource_id.hex()} within {timeout:g} s{heard}", ExitCode.NOT_FOUND
         )
@@ -203,8 +204,8 @@ class Transfer:
         self._let_comparisons_go()
         self._remember_servers()
         self._dialler.stop()
-        if self._started:
-            self._finder.announce(Event.COMPLETED)
+        if self._finder is not None:
+            self._finder.completed()
 
     async def stop(self) -> None:
         """Leave the swarm and let go of every source. The store stays open: it is the caller's."""
@@ -213,9 +214,10 @@ class Transfer:
             self.conductor.stop()
         self._remember_servers()
         self._dialler.stop()
-        if self._started:
+        finder, self._finder = self._finder, None
+        if finder is not None:
             self._started = False
-            await self._finder.stop()
+            await finder.stop()
             await self.node.wire.unshare(self)
 
     def _expecting(self) -> bool:
@@ -224,7 +226,7 @@ class Transfer:
     @property
     def isp(self) -> str | None:
         """Where the tracker sees us."""
-        return self._finder.isp
+        return self._finder.isp if self._finder is not None else None
 
     @property
     def links(self) -> int:
@@ -233,7 +235,7 @@ class Transfer:
 
     # -- IShared ---------------------------------------------------------------------------------------------
 
-    def joined(self, link: PeerLink) -> None:
+    def joined(self, link: "PeerLink") -> None:
         if self._dialler.is_banned(link.node_id):
             link.close("banned")
             return
@@ -243,12 +245,12 @@ class Transfer:
         self._dialler.linked(link.node_id)
         self._add_source(link)
 
-    def left(self, link: PeerLink, reason: str) -> None:
+    def left(self, link: "PeerLink", reason: str) -> None:
         if self._links.get(link.node_id) is link:
             del self._links[link.node_id]
             self._dialler.lost(link.node_id)
 
-    def uploaded(self, link: PeerLink, count: int) -> None:
+    def uploaded(self, link: "PeerLink", count: int) -> None:
         self.report.uploaded += count
 
     def descriptor_found(self, descriptor: Descriptor) -> None:
@@ -267,9 +269,11 @@ class Transfer:
 
     # -- nodes -----------------------------------------------------------------------------------------------
 
-    def _add_source(self, link: PeerLink) -> None:
+    def _add_source(self, link: "PeerLink") -> None:
         if self.conductor is None or self.store is None or self.store.complete:
             return
+        from p2sp.sources.peer import PeerSource
+
         candidate = self._dialler.find(link.node_id)
         self.conductor.add(PeerSource(link), local=candidate is not None and candidate.local)
 
@@ -293,31 +297,3 @@ class Transfer:
             if link.label == label:
                 self._dialler.ban(link.node_id)
                 link.close(reason)
-
-    def _announce(self, event: Event, *, home: bool) -> AnnounceRequest:
-        now = self.node.reactor.seconds()
-        kinds = self.report.by_kind()
-        length = self.content.layout.length if self.content is not None else 0
-        # Who does not know the length yet lacks at least something.
-        left = max(length, 1)
-        if self.store is not None:
-            left = 0 if self.store.complete else max(length - self.store.bytes_verified, 1)
-        return AnnounceRequest(
-            resource=self.resource_id.hex(),
-            session=self._session,
-            event=event,
-            port=self.node.port,
-            length=length,
-            left=left,
-            counters=Counters(
-                server=kinds[Kind.SERVER.value],
-                supernode=kinds[Kind.SUPERNODE.value],
-                peer_local=self.report.peer_bytes(local=True),
-                peer_remote=self.report.peer_bytes(local=False),
-                up=self.report.uploaded,
-            ),
-            rate=int(self.report.rate.rate(now)),
-            stalled_ms=int(self.report.stalled_seconds * 1000),
-            home=home,
-            wanted=WANTED if left else 0,
-        )

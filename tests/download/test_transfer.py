@@ -3,6 +3,7 @@
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
+from p2sp.download.announcing import Account
 from p2sp.download.errors import DownloadError
 from p2sp.download.report import ExitCode
 from p2sp.download.transfer import Transfer
@@ -183,20 +184,21 @@ class Transfers(NodeCase):
 
     async def test_the_account_that_is_announced(self) -> None:
         seed, leech = await self.seeding(), self.leech()
-        before = leech._announce(Event.STARTED, home=True)
+        account = Account(leech)
+        before = account(Event.STARTED, home=True)
         self.assertEqual((before.length, before.left, before.wanted > 0), (len(DATA), len(DATA), True))
         fetching = leech.download()
         await self.introduce(leech, seed)
         await fetching
-        after = leech._announce(Event.COMPLETED, home=False)
+        after = account(Event.COMPLETED, home=False)
         self.assertEqual((after.left, after.wanted, after.home), (0, 0, False))
         self.assertEqual((after.session, after.resource), (before.session, DESCRIPTOR.resource_id.hex()))
         self.assertEqual((after.counters.peer_remote, after.counters.server), (len(DATA), 0))
         self.assertEqual(after.port, leech.node.port)
-        self.assertEqual(seed._announce(Event.PROGRESS, home=True).counters.up, len(DATA))
+        self.assertEqual(Account(seed)(Event.PROGRESS, home=True).counters.up, len(DATA))
 
     async def test_a_transfer_without_a_descriptor_lacks_something(self) -> None:
 
         leech = self.stopped(Transfer(self.node(), resource_id=TREE.resource_id))
-        announced = leech._announce(Event.STARTED, home=True)
+        announced = Account(leech)(Event.STARTED, home=True)
         self.assertEqual((announced.length, announced.left), (0, 1))
