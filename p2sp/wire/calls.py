@@ -22,7 +22,7 @@ class Ways:
 
     def __init__(self, reactor: Any, identity: Identity) -> None:
         self._reactor = reactor
-        self._pinning = Pinning(identity, alpn=[ALPN])
+        self._pinning = Pinning(identity, alpn=ALPN)
 
     def to(self, host: str, port: int, node_id: str, bind_address: str | None) -> IStreamClientEndpoint:
         """The way to an address or a name; an empty node id is a foreign client's.

@@ -31,7 +31,7 @@ from p2sp.wire.messages import Bitfield, Choke, Handshake, Have, HaveAll, HaveNo
 from p2sp.wire.session import Event, Session
 from p2sp.wire.upload import Uploader
 
-ALPN: Final = b"p2sp/1"
+ALPN: Final = (b"p2sp/1",)
 """What the peer protocol inside TLS is called; both sides insist on it."""
 
 HANDSHAKE_SECONDS: Final = 10.0
@@ -247,8 +247,8 @@ class PeerLink(TwistedProtocol, Gathering):
             self._begin()
 
     def handshakeCompleted(self) -> None:
-        if negotiated(self.transport) != ALPN:
-            self.close(f"the other side does not speak {ALPN.decode()}", Why.WRONG_PROTOCOL, abort=True)
+        if negotiated(self.transport) not in ALPN:
+            self.close(f"the other side does not speak {ALPN[0].decode()}", Why.WRONG_PROTOCOL, abort=True)
             return
         node_id = peer_node_id(self.transport)
         if node_id is None:

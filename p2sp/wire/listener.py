@@ -87,7 +87,7 @@ class PeerNetwork:
 
     def listen(self, host: str, port: int) -> IListeningPort:
         """Take links at an IP address. Raises CannotListen naming it."""
-        door = Door(self, server_context(self._identity, alpn=[ALPN]), self._clock)
+        door = Door(self, server_context(self._identity, alpn=ALPN), self._clock)
         listening = listen_tcp(IReactorTCP(self._reactor), host_port(host, port), door)
         self._ports.append(listening)
         return listening

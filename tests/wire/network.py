@@ -212,7 +212,7 @@ class NetworkTestCase(TestCase):
     async def stranger(self, network: PeerNetwork, bind: str = HOST) -> "Stranger":
         """A node that the test speaks for, connected but silent."""
         endpoint = wrapClientTLS(
-            pinned_client_context(create_identity(), network.node_id, alpn=[ALPN]),
+            pinned_client_context(create_identity(), network.node_id, alpn=ALPN),
             TCP4ClientEndpoint(self.reactor, HOST, network.port, bindAddress=(bind, 0)),
         )
         stranger: Stranger = await connectProtocol(endpoint, Stranger())
