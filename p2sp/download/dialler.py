@@ -1,6 +1,8 @@
 """Which of the nodes we heard of shall we call, and when again after a failure?"""
 
+from collections import Counter
 from collections.abc import Callable
+from ipaddress import ip_address
 from random import Random
 
 import attrs
@@ -10,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from p2sp.net.addresses import neighbourhood
 from p2sp.sources.interfaces import Candidate
 
 MAX_KNOWN = 500
@@ -18,6 +21,9 @@ FIRST_WAIT = 2.0
 LONGEST_WAIT = 120.0
 FORGET_AFTER = 6
 """Failed calls in a row after which a node is forgotten until somebody names it again."""
+
+KEYS_OF_A_LIAR = 3
+"""Banned nodes of one address after which the address itself is banned: keys cost nothing."""
 
 
 @attrs.define(eq=False)
@@ -54,6 +60,7 @@ class Dialler:
         self._failed = failed
         self._known: dict[str, _Known] = {}
         self._banned: set[str] = set()
+        self._liars: Counter[str] = Counter()
         self._calls: set[Deferred[object]] = set()
         self._active = False
         self._ticker = LoopingCall(self._dial_more)
@@ -76,7 +83,7 @@ class Dialler:
     def offer(self, candidate: Candidate) -> None:
         """A node was named."""
         known = self._known.get(candidate.who)
-        if candidate.who in self._banned or not candidate.port:
+        if self.is_banned(candidate.who, candidate.host) or not candidate.port:
             return
         if known is not None:
             known.candidate = candidate
@@ -84,31 +91,36 @@ class Dialler:
             self._known[candidate.who] = _Known(candidate)
             self._dial_more()
 
-    def find(self, node_id: str) -> Candidate | None:
-        """What a tracker said of a node, if one named it."""
-        known = self._known.get(node_id)
+    def find(self, who: str) -> Candidate | None:
+        """What was said of a node, if one named it; nodes are told apart by `Candidate.who`."""
+        known = self._known.get(who)
         return known.candidate if known is not None else None
 
-    def linked(self, node_id: str) -> None:
+    def linked(self, who: str) -> None:
         """A link with that node is up, whoever called."""
-        if known := self._known.get(node_id):
+        if known := self._known.get(who):
             known.linked = True
             known.failures = 0
 
-    def lost(self, node_id: str) -> None:
+    def lost(self, who: str) -> None:
         """The link with that node is gone."""
-        if known := self._known.get(node_id):
+        if known := self._known.get(who):
             known.linked = False
             self._postpone(known)
 
-    def ban(self, node_id: str) -> None:
-        """Never call that node again."""
-        self._banned.add(node_id)
-        self._known.pop(node_id, None)
+    def ban(self, who: str, host: str = "", *, foreign: bool = False) -> None:
+        """Never call that node again.
 
-    def is_banned(self, node_id: str) -> bool:
-        """Whether a link with that node is unwanted."""
-        return node_id in self._banned
+        Nor its address, if it is a foreign client without a key, or when several keys of that address were banned.
+        """
+        self._banned.add(who)
+        self._known.pop(who, None)
+        if host and not _is_loopback(host):
+            self._liars[neighbourhood(host)] += KEYS_OF_A_LIAR if foreign else 1
+
+    def is_banned(self, who: str, host: str = "") -> bool:
+        """Whether a link with that node, or with anybody at that address, is unwanted."""
+        return who in self._banned or self._liars.get(neighbourhood(host), 0) >= KEYS_OF_A_LIAR
 
     def _dial_more(self) -> None:
         if not self._active:
@@ -153,3 +165,11 @@ class Dialler:
         known.failures += 1
         wait = min(FIRST_WAIT * 2.0 ** (known.failures - 1), LONGEST_WAIT) * self._rng.uniform(0.5, 1.0)
         known.not_before = self._clock.seconds() + wait
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether everybody here has that address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

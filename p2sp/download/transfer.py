@@ -236,19 +236,19 @@ class Transfer:
     # -- IShared ---------------------------------------------------------------------------------------------
 
     def joined(self, link: "PeerLink") -> None:
-        if self._dialler.is_banned(link.node_id):
+        if self._dialler.is_banned(link.who, link.address[0]):
             link.close("banned")
             return
-        if candidate := self._dialler.find(link.node_id):
+        if candidate := self._dialler.find(link.who):
             link.kind = candidate.kind
-        self._links[link.node_id] = link
-        self._dialler.linked(link.node_id)
+        self._links[link.who] = link
+        self._dialler.linked(link.who)
         self._add_source(link)
 
     def left(self, link: "PeerLink", reason: str) -> None:
-        if self._links.get(link.node_id) is link:
-            del self._links[link.node_id]
-            self._dialler.lost(link.node_id)
+        if self._links.get(link.who) is link:
+            del self._links[link.who]
+            self._dialler.lost(link.who)
 
     def uploaded(self, link: "PeerLink", count: int) -> None:
         self.report.uploaded += count
@@ -274,7 +274,7 @@ class Transfer:
             return
         from p2sp.sources.peer import PeerSource
 
-        candidate = self._dialler.find(link.node_id)
+        candidate = self._dialler.find(link.who)
         self.conductor.add(PeerSource(link), local=candidate is not None and candidate.local)
 
     def _call(self, candidate: Candidate) -> "Deferred[object]":
@@ -295,5 +295,5 @@ class Transfer:
     def _banned(self, label: str, reason: str) -> None:
         for link in list(self._links.values()):
             if link.label == label:
-                self._dialler.ban(link.node_id)
+                self._dialler.ban(link.who, link.address[0], foreign=not link.secure)
                 link.close(reason)
