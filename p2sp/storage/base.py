@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 
 class Medium(Protocol):
-    """Where bytes lie. Called in the pool's threads, never for the same bytes by two at a time."""
+    """Where bytes lie. Called in the pool's threads, never for the same bytes by two at a time.
+
+    In a joined row a place may go on beyond its file, in those that follow.
+    """
 
     def write(self, where: Segment, data: memoryview) -> None:
         """Put all of `data` at a place. Raises StorageError."""
@@ -208,7 +211,8 @@ class BaseStore:
             raise StorageError(
                 f"{self.content.name}: positions {position}-{stop} are not whole blocks of piece {piece}"
             )
-        (where,) = self._layout.segments(position, stop)
+        where = self._layout.whole(position, stop)
+        assert where is not None
         return piece, range((position - start) // BLOCK, -(-(stop - start) // BLOCK)), where
 
     def _tell(self, piece: int) -> None:
@@ -225,13 +229,13 @@ class BaseStore:
     async def _read(self, position: int, length: int) -> bytes:
         self._check_open()
         stop = position + length
-        parts = self._layout.file_segments(position, stop) if 0 <= position < stop else []
+        where = self._layout.whole(position, stop) if 0 <= position < stop else None
         pieces = self._layout.pieces_in(position, stop)
-        if len(parts) != 1 or parts[0].length != length or not all(map(self.has, pieces)):
+        if where is None or not all(map(self.has, pieces)):
             raise StorageError(f"{self.content.name}: positions {position}-{stop} are not verified bytes of one file")
         # A piece let go meanwhile may have been overwritten with bytes that nobody verified.
         before = [self._forgotten.get(piece) for piece in pieces]
-        data = await self._run(self._medium.read, parts[0])
+        data = await self._run(self._medium.read, where)
         if before != [self._forgotten.get(piece) for piece in pieces]:
             raise StorageError(f"{self.content.name}: positions {position}-{stop} were let go while they were read")
         return data

@@ -75,7 +75,7 @@ class DiskStore(BaseStore):
             await self._save()
 
     def _after_write(self, where: Segment) -> None:
-        self._dirty.add(where.file)
+        self._dirty.update(part.file for part in self._layout.segments(where.position, where.position + where.length))
 
     def _piece_verified(self, piece: int) -> None:
         self._unsaved_bytes += self._layout.piece_size(piece)
@@ -288,7 +288,7 @@ async def open_complete(
 ) -> DiskStore:
     """A store over a file or folder that is there already, to seed it or to verify it; it is never written to.
 
-    Every piece is read and checked, unless `trust` says that we made it just now; pieces of files of another length
+    Every piece is read and checked, unless `trust` says that we made it just now; pieces in files of another length
     than the content's are never good. Raises StorageError when there is nothing at `path`.
     """
 
@@ -302,7 +302,8 @@ async def open_complete(
     try:
         wrong = await store._run(files.misfits)
         layout = content.layout
-        pieces = [piece for file in range(len(layout.lengths)) if file not in wrong for piece in layout.pieces_of(file)]
+        hopeless = content.unwanted.union(*(layout.pieces_of(file) for file in wrong))
+        pieces = [piece for piece in range(layout.piece_count) if piece not in hopeless]
         await store._take_up(pieces if trust else await store.check(pieces, progress))
     except BaseException:
         await store._give_up()

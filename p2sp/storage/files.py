@@ -11,12 +11,14 @@ from p2sp.resource.layout import Segment
 from p2sp.resource.verification import Content
 from p2sp.storage.interfaces import NoSpace, StorageError
 from p2sp.storage.pieces import parts_of
+from p2sp.storage.rest import Rest
 
 Pwrite = Callable[[int, memoryview, int], int]
 """`os.pwrite`, or what a test puts in its place."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST)
 
 
 def storage_error(error: OSError, path: str | Path) -> StorageError:
@@ -53,9 +55,19 @@ class Files:
     a tree that somebody prepared cannot lead a write elsewhere. Raises StorageError, naming the file.
     """
 
-    def __init__(self, root: int, path: Path, content: Content, *, writable: bool, pwrite: Pwrite = os.pwrite) -> None:
+    def __init__(
+        self,
+        root: int,
+        path: Path,
+        content: Content,
+        *,
+        writable: bool,
+        pwrite: Pwrite = os.pwrite,
+        rest: Path | None = None,
+    ) -> None:
         self._root = root
         self._content = content
+        self._rest = Rest(content, rest, pwrite)
         self._mode = os.O_RDWR if writable else os.O_RDONLY
         self._pwrite = pwrite
         self.path = path
@@ -101,13 +113,39 @@ class Files:
 
     def write(self, where: Segment, data: memoryview) -> None:
         """See `p2sp.storage.base.Medium`."""
+        if self._content.layout.joined:
+            for part in self._parts(where):
+                at = part.position - where.position
+                self._write(part, data[at : at + part.length])
+        else:
+            self._write(where, data)
+
+    def read(self, where: Segment) -> bytes:
+        """See `p2sp.storage.base.Medium`."""
+        if self._content.layout.joined:
+            return b"".join(map(self._read, self._parts(where)))
+        return self._read(where)
+
+    def _parts(self, where: Segment) -> list[Segment]:
+        return self._content.layout.file_segments(where.position, where.position + where.length)
+
+    def _write(self, where: Segment, data: memoryview) -> None:
+        if not self._content.keeps(where.file):
+            with told_as_storage_error(self.name(where.file)):
+                self._rest.write(where, data)
+            return
         with told_as_storage_error(self.name(where.file)), self._open(where.file) as descriptor:
             written = 0
             while written < len(data):
                 written += self._pwrite(descriptor, data[written:], where.offset + written)
 
-    def read(self, where: Segment) -> bytes:
-        """See `p2sp.storage.base.Medium`."""
+    def _read(self, where: Segment) -> bytes:
+        if not self._content.keeps(where.file):
+            with told_as_storage_error(self.name(where.file)):
+                data = self._rest.read(where)
+            if len(data) < where.length:
+                raise StorageError(f"{self.name(where.file)}: is not kept")
+            return data
         with told_as_storage_error(self.name(where.file)), self._open(where.file) as descriptor:
             data = os.pread(descriptor, where.length, where.offset)
             while len(data) < where.length:
@@ -120,10 +158,20 @@ class Files:
     def prepare(self) -> set[int]:
         """Make what is missing: folders, and files of the right length without bytes in them (sparse).
 
-        Answers which files were not there with their full length: nothing in them can be trusted.
+        What an earlier run made of files that are not kept now is removed. Answers which files were not there with
+        their full length: nothing in them can be trusted.
         """
         fresh = set()
+        with told_as_storage_error(self.path):
+            lost = not self._rest.open_old()
         for file, length in enumerate(self._content.layout.lengths):
+            if file in self._content.pads:
+                continue
+            if not self._content.keeps(file):
+                self._remove(file)
+                if lost:
+                    fresh.add(file)
+                continue
             with told_as_storage_error(self.name(file)), self._open(file, create=True) as descriptor:
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
@@ -137,6 +185,10 @@ class Files:
         """Files that are missing or have another length than the content says."""
         wrong = set()
         for file, length in enumerate(self._content.layout.lengths):
+            if not self._content.keeps(file):
+                if file not in self._content.pads:
+                    wrong.add(file)
+                continue
             try:
                 with self._open(file) as descriptor:
                     found = os.fstat(descriptor)
@@ -151,13 +203,19 @@ class Files:
 
     def sync(self, files: Iterable[int]) -> None:
         """Make the bytes of files durable."""
-        for file in files:
+        files = set(files)
+        kept = set(filter(self._content.keeps, files))
+        if kept != files:
+            with told_as_storage_error(self.path):
+                self._rest.sync()
+        for file in kept:
             with told_as_storage_error(self.name(file)), self._open(file) as descriptor:
                 os.fdatasync(descriptor)
 
     def sync_names(self) -> None:
         """Make the names in a tree durable: the folders that hold its files."""
-        folders = {parts[:depth] for parts in self._content.paths if parts for depth in range(len(parts))}
+        kept = [parts for file, parts in enumerate(self._content.paths) if self._content.keeps(file)]
+        folders = {parts[:depth] for parts in kept if parts for depth in range(len(parts))}
         for parts in sorted(folders, key=len, reverse=True):
             with told_as_storage_error(self.path.joinpath(*parts)), self._folder(parts, create=False) as folder:
                 os.fsync(folder)
@@ -172,6 +230,26 @@ class Files:
         except StorageError:
             return False
 
+    def drop_rest(self) -> None:
+        """Take the bytes of files that are not kept off the disk; while this is open they can still be read."""
+        with told_as_storage_error(self.path):
+            self._rest.unlink()
+
     def close(self) -> None:
         """Let the root go, and the lock on it."""
+        self._rest.close()
         os.close(self._root)
+
+    def _remove(self, file: int) -> None:
+        """Take a file off the disk, and the folders that held nothing else."""
+        parts = self._content.paths[file]
+        with told_as_storage_error(self.name(file)):
+            try:
+                with self._folder(parts[:-1], create=False) as folder:
+                    os.unlink(parts[-1], dir_fd=folder)
+                for depth in range(len(parts) - 1, 0, -1):
+                    with self._folder(parts[: depth - 1], create=False) as folder:
+                        os.rmdir(parts[depth - 1], dir_fd=folder)
+            except OSError as error:
+                if error.errno not in _NOTHING_THERE:
+                    raise

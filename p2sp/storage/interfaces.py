@@ -50,7 +50,7 @@ class IPieceStore(Interface):
     """
 
     content: Content = Attribute("What is kept.")
-    complete: bool = Attribute("Whether every piece is verified.")
+    complete: bool = Attribute("Whether every piece that is wanted is verified.")
     bytes_verified: int = Attribute("Bytes of the verified pieces.")
 
     def verified() -> Sequence[bool]:

@@ -27,7 +27,8 @@ def parts_of(read: Callable[[Segment], bytes], layout: Layout, piece: int) -> It
     """The bytes of a piece, part by part; each is whole blocks. Errors of `read` go through."""
     stop = layout.piece_end(piece)
     for start in range(layout.piece_start(piece), stop, _READ_RUN):
-        (where,) = layout.segments(start, min(start + _READ_RUN, stop))
+        where = layout.whole(start, min(start + _READ_RUN, stop))
+        assert where is not None
         yield read(where)
 
 
@@ -62,6 +63,8 @@ class PieceBook:
         self.verified: list[bool] = [False] * content.layout.piece_count
         self.bits = bytearray(-(-content.layout.piece_count // 8))
         """The same, as the bitfield of BEP 3 (first piece in the highest bit)."""
+        self._wanted = content.layout.piece_count - len(content.unwanted)
+        self._unwanted = content.unwanted
         self.count = 0
         self.bytes_verified = 0
         self._attempts: dict[int, _Attempt] = {}
@@ -70,15 +73,15 @@ class PieceBook:
 
     @property
     def complete(self) -> bool:
-        """Whether every piece is verified."""
-        return self.count == len(self.verified)
+        """Whether every piece that is wanted is verified."""
+        return self.count == self._wanted
 
     def remaining(self) -> list[tuple[int, int]]:
-        """Runs of positions of the pieces that are not verified, in order, neighbours joined."""
+        """Runs of positions of the pieces that are wanted and not verified, in order, neighbours joined."""
         runs: list[tuple[int, int]] = []
         previous = -2
         for piece, good in enumerate(self.verified):
-            if good:
+            if good or piece in self._unwanted:
                 continue
             start, stop = self._layout.piece_start(piece), self._layout.piece_end(piece)
             if previous == piece - 1:
@@ -90,7 +93,7 @@ class PieceBook:
 
     def mark(self, piece: int) -> None:
         """This piece is known to be good."""
-        if self.verified[piece]:
+        if self.verified[piece] or piece in self._unwanted:
             return
         self.verified[piece] = True
         self.bits[piece >> 3] |= 0x80 >> (piece & 7)
@@ -109,7 +112,7 @@ class PieceBook:
 
     def claim(self, piece: int, blocks: range, source: str) -> list[range]:
         """Those runs of `blocks` that nobody has written or is writing; they are now to be written for `source`."""
-        if self.verified[piece]:
+        if self.verified[piece] or piece in self._unwanted:
             return []
         attempt = self._attempts.get(piece)
         if attempt is None:

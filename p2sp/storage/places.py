@@ -39,6 +39,11 @@ def journal_path(path: Path) -> Path:
     return _beside(path, ".part.journal")
 
 
+def rest_path(path: Path) -> Path:
+    """Where those bytes of a download lie that belong to no file which is kept."""
+    return _beside(path, ".part.rest")
+
+
 def check_target(path: Path, content: Content, overwrite: bool) -> None:
     """Raises AlreadyExists when the finished resource could not take its name.
 
@@ -122,6 +127,7 @@ class Place:
     def publish(self) -> None:
         """Give the complete bytes their own name; whatever dies here, either name leads to all of them."""
         self.files.sync(range(len(self.content.paths)))
+        self.files.drop_rest()
         if not self.content.single:
             self.files.sync_names()
         with told_as_storage_error(self.path):
@@ -164,6 +170,7 @@ class Place:
     def remove(self) -> None:
         """Take part and journal off the disk."""
         self.journal.remove()
+        self.files.drop_rest()
         with told_as_storage_error(self.part):
             if self.content.single:
                 self.part.unlink(missing_ok=True)
@@ -257,13 +264,13 @@ def take(
                 ) from None
             if not state.fits(content.layout.piece_count):
                 state = None
-        marked = [] if state is None else state.marked()
+        marked = [] if state is None else [piece for piece in state.marked() if piece not in content.unwanted]
         allocated = os.fstat(descriptor).st_blocks * 512 if content.single else 0
         there = sum(map(content.layout.piece_size, marked))
-        _check_space(part.parent, descriptor, content.layout.length - max(there, allocated))
-        files = Files(descriptor, part, content, writable=True, pwrite=pwrite)
+        _check_space(part.parent, descriptor, content.length - max(there, allocated))
+        files = Files(descriptor, part, content, writable=True, pwrite=pwrite, rest=rest_path(path))
         untrusted = files.prepare()
-        marked = [piece for piece in marked if content.layout.file_of(piece) not in untrusted]
+        marked = [piece for piece in marked if untrusted.isdisjoint(content.layout.files_of(piece))]
         return Place(
             path=path,
             part=part,
