@@ -19,7 +19,6 @@ from p2sp.download.report import ExitCode
 from p2sp.download.server_memory import default_path as servers_path
 from p2sp.download.server_memory import load as load_servers
 from p2sp.download.server_memory import save as save_servers
-from p2sp.net.identity import create_identity
 
 
 class Batch:
@@ -38,7 +37,6 @@ class Batch:
         site = options.site
         self._node = Node(
             reactor,
-            create_identity(),
             rng=Random(),
             trust=site.trust if site is not None else None,
             index=site.file.index if site is not None else None,

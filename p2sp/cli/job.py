@@ -1,11 +1,11 @@
 """What was asked for, and what has become of it so far?"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 from cryptography import x509
 
-from p2sp.cli.site_file import Site
 from p2sp.download.transfer import Transfer
 from p2sp.net.proxy import ProxySettings
 from p2sp.resource.verification import Content, Verified
@@ -13,6 +13,9 @@ from p2sp.schedule.scheduler import Mode
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_probe import Probe
 from p2sp.storage.disk import DiskStore
+
+if TYPE_CHECKING:
+    from p2sp.cli.site_file import Site
 
 
 @attrs.frozen
@@ -22,7 +25,7 @@ class GetOptions:
     output: str | None = None
     mirrors: tuple[str, ...] = ()
     checksum: tuple[str, str] | None = None
-    site: Site | None = None
+    site: "Site | None" = None
     jobs: int = 3
     mode: Mode = Mode.FAST
     connections: int = 4

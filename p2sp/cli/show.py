@@ -12,7 +12,6 @@ from p2sp.cli.targets import Target, UrlTarget
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode
 from p2sp.net.errors import NetError, Refused
-from p2sp.net.identity import create_identity
 from p2sp.resource.descriptor import Torrent
 from p2sp.resource.metalink import MetalinkFile
 from p2sp.resource.verification import Content, described
@@ -29,7 +28,6 @@ class _Asker:
         self.site = site
         self.node = Node(
             reactor,
-            create_identity(),
             rng=Random(),
             trust=site.trust if site is not None else None,
             index=site.file.index if site is not None else None,

@@ -16,7 +16,6 @@ from p2sp.cli.targets import Target, UrlTarget, check_url, parse_checksum, parse
 from p2sp.cli.unfinished import Entry, Unfinished
 from p2sp.download.report import ExitCode
 from p2sp.net.proxy import proxy_settings
-from p2sp.net.trust import Trust
 from p2sp.schedule.scheduler import Mode
 from p2sp.sources.http_credentials import (
     MAX_HEADERS,
@@ -144,6 +143,8 @@ def _command(name: str, text: str | None) -> tuple[str, ...]:
 
 
 def _authorities(path: Path) -> tuple[x509.Certificate, ...]:
+    from p2sp.net.trust import Trust
+
     return Trust.from_file(path).authorities
 
 

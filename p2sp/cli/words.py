@@ -38,9 +38,11 @@ RATE = Quantity("rate", "parse_rate")
 
 def read_site(path: Path | None) -> Any:
     """The network of `--site`. Raises ConfigError or BadIdentity."""
+    if path is None:
+        return None
     from p2sp.cli.site_file import load_site
 
-    return load_site(path) if path is not None else None
+    return load_site(path)
 
 
 def or_exit(prepare: Callable[[], Any]) -> Any:

@@ -1,7 +1,6 @@
 """What has the operator asked for, and is it sound?"""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -40,6 +39,9 @@ def load_config(path: Path, kind: type[T]) -> T:
     Raises ConfigError for a file that is missing, not TOML, or whose values do not fit; the message names the
     key by its path (`$.tls.foo`).
     """
+    # Late: commands import this room for its errors and its units, and most read no file.
+    import tomllib
+
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)
