@@ -8,7 +8,7 @@ from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.errors import ResourceError
-from p2sp.resource.metalink import MAX_METALINK, MEDIA_TYPE, MetalinkFile, parse_metalink, strongest, the_one
+from p2sp.resource.metalink import MAX_METALINK, MEDIA_TYPE, MetalinkFile, strongest, the_one
 from p2sp.resource.verification import Content, FlatVerification, described, of_metalink
 from p2sp.sources.http_meaning import trusted_links
 from p2sp.sources.http_probe import Probe, read_small
@@ -34,6 +34,8 @@ def is_torrent(found: Probe) -> bool:
 
 async def read_metalink(node: Node, url: str, size: int | None = None) -> MetalinkFile:
     """The one file of the Metalink at a URL. Raises SourceError or MetalinkError."""
+    from p2sp.resource.metalink_xml import parse_metalink
+
     return the_one(parse_metalink(await read_small(node.connect, url, MAX_METALINK)), size)
 
 

@@ -13,7 +13,8 @@ from p2sp.index.client import IndexClient
 from p2sp.index.schema import PublishRequest
 from p2sp.net.api_client import ApiClient
 from p2sp.net.trust import client_policy
-from p2sp.resource.metalink import FlatPieces, MetalinkFile, write_metalink
+from p2sp.resource.metalink import FlatPieces, MetalinkFile
+from p2sp.resource.metalink_xml import write_metalink
 from p2sp.resource.verification import described
 from p2sp.storage.disk import open_complete
 from p2sp.storage.pool import DiskPool, detached

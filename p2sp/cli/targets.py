@@ -10,7 +10,7 @@ from p2sp.download.report import ExitCode
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import Magnet, parse_magnet, parse_resource_id
-from p2sp.resource.metalink import MAX_METALINK, MetalinkFile, parse_metalink, the_one
+from p2sp.resource.metalink import MAX_METALINK, MetalinkFile, the_one
 from p2sp.sources.http_agent import Url
 
 
@@ -86,6 +86,8 @@ def _described_in(path: Path) -> Torrent | MetalinkFile:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     if path.suffix.lower() == ".meta4" or data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        from p2sp.resource.metalink_xml import parse_metalink
+
         return the_one(parse_metalink(data))
     return parse_torrent(data)
 

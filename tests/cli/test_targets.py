@@ -12,7 +12,8 @@ from p2sp.cli.targets import UrlTarget, check_url, parse_checksum, parse_target
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import Magnet
-from p2sp.resource.metalink import MetalinkFile, write_metalink
+from p2sp.resource.metalink import MetalinkFile
+from p2sp.resource.metalink_xml import write_metalink
 from tests.storage.kit import SAMPLE
 
 DESCRIPTOR = SAMPLE.content.descriptor

@@ -13,7 +13,7 @@ from p2sp.resource.descriptor import parse_info, parse_torrent
 from p2sp.resource.errors import DescriptorError, MagnetError, MetalinkError
 from p2sp.resource.magnet import parse_magnet
 from p2sp.resource.merkle import HASH_SIZE, check_proof, height_for, piece_height
-from p2sp.resource.metalink import parse_metalink, write_metalink
+from p2sp.resource.metalink_xml import parse_metalink, write_metalink
 from p2sp.wire.codec import Decoder, Limits, encode
 from p2sp.wire.errors import RemoteProtocolError
 from p2sp.wire.extensions import (

@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 
 from p2sp.resource.errors import MetalinkError
 from p2sp.resource.merkle import BLOCK
-from p2sp.resource.metalink import (
-    MAX_METALINK,
-    MAX_URLS,
-    FlatPieces,
-    MetalinkFile,
-    parse_metalink,
-    strongest,
-    the_one,
-    write_metalink,
-)
+from p2sp.resource.metalink import MAX_METALINK, FlatPieces, MetalinkFile, strongest, the_one
+from p2sp.resource.metalink_xml import MAX_URLS, parse_metalink, write_metalink
 from p2sp.resource.verification import Evidence, Verified, of_metalink
 
 NAMESPACE = "urn:ietf:params:xml:ns:metalink"
