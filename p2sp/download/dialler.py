@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from p2sp.net.addresses import neighbourhood
+from p2sp.net.ratelimit import client_key
 from p2sp.sources.interfaces import Candidate
 
 MAX_KNOWN = 500
@@ -116,11 +116,11 @@ class Dialler:
         self._banned.add(who)
         self._known.pop(who, None)
         if host and not _is_loopback(host):
-            self._liars[neighbourhood(host)] += KEYS_OF_A_LIAR if foreign else 1
+            self._liars[client_key(host)] += KEYS_OF_A_LIAR if foreign else 1
 
     def is_banned(self, who: str, host: str = "") -> bool:
         """Whether a link with that node, or with anybody at that address, is unwanted."""
-        return who in self._banned or self._liars.get(neighbourhood(host), 0) >= KEYS_OF_A_LIAR
+        return who in self._banned or self._liars.get(client_key(host), 0) >= KEYS_OF_A_LIAR
 
     def _dial_more(self) -> None:
         if not self._active:

@@ -67,20 +67,6 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def neighbourhood(host: str) -> str:
-    """What one customer may have of addresses: an IPv4 address, or the /64 that an IPv6 address lies in.
-
-    Anything that is no IP address stands for itself.
-    """
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        return str(address.ipv4_mapped or IPv6Network((int(address) >> 64 << 64, 64)))
-    return str(address)
-
-
 @implementer(IResolutionReceiver)
 class _CheckingReceiver:
     def __init__(self, inner: IResolutionReceiver, allowed: Sequence[Network]) -> None:

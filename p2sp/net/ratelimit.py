@@ -46,11 +46,14 @@ class RateTable:
 
 
 def client_key(address: str) -> str:
-    """Whom an address stands for: itself, or for IPv6 its /64."""
+    """Whom an address stands for: itself, or for IPv6 its /64; what is no address stands for itself."""
     try:
-        parsed = ip_address(address)
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
     if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            # A socket for both kinds shows IPv4 in this way.
+            return str(parsed.ipv4_mapped)
         return f"{int(parsed) >> (128 - IPV6_PREFIX):x}/{IPV6_PREFIX}"
     return str(parsed)

@@ -5,7 +5,7 @@ from collections import Counter
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from p2sp.net.addresses import neighbourhood
+from p2sp.net.ratelimit import client_key
 from p2sp.wire.door import Visitor
 from p2sp.wire.errors import Why
 from p2sp.wire.link import PeerLink
@@ -13,7 +13,7 @@ from p2sp.wire.link import PeerLink
 
 @attrs.frozen
 class Bounds:
-    """How many connections there may be: all of them, without handshakes yet, incoming from one neighbourhood."""
+    """How many connections there may be: all of them, without handshakes yet, incoming from one customer."""
 
     links: int = 200
     half_open: int = 64
@@ -23,7 +23,7 @@ class Bounds:
 class Register:
     """All connections, from when they are accepted or dialled until they are gone.
 
-    An address counts as its neighbourhood: who has an IPv6 address has a /64 of them.
+    Of IPv6 a /64 counts as one address: who has one has them all.
     """
 
     def __init__(self, bounds: Bounds) -> None:
@@ -45,14 +45,14 @@ class Register:
 
     def admits(self, visitor: Visitor) -> bool:
         """Whether one more connection is taken; if so it counts from now on."""
-        here = neighbourhood(visitor.host)
+        here = client_key(visitor.host)
         half_open = len(self.visitors) + sum(not link.is_joined for link in self.links)
         incoming = [link.address[0] for link in self.links if not link.outgoing]
         incoming += [other.host for other in self.visitors]
         if (
             self.full
             or half_open >= self.bounds.half_open
-            or sum(neighbourhood(host) == here for host in incoming) >= self.bounds.per_address
+            or sum(client_key(host) == here for host in incoming) >= self.bounds.per_address
         ):
             self.endings[Why.TOO_MANY] += 1
             return False

@@ -35,3 +35,8 @@ def test_the_table_is_bounded_and_forgets_the_longest_unseen() -> None:
 )
 def test_an_ipv6_client_is_its_64(one: str, other: str, same: bool) -> None:
     assert (client_key(one) == client_key(other)) is same
+
+
+def test_an_ipv4_address_is_the_same_one_in_either_form() -> None:
+    assert client_key("::ffff:192.0.2.1") == client_key("192.0.2.1") != client_key("::ffff:192.0.2.2")
+    assert client_key("fe80::1%eth0") == client_key("fe80::2")
