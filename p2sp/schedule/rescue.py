@@ -9,7 +9,7 @@ from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.ledger import Ledger, Running
 from p2sp.schedule.spans import IntervalSet
 
-SETTLE = 1.0
+SETTLE = 0.5
 """Seconds after which the pace of a fetch or of its source is known well enough to act upon it."""
 
 GRACE = 3.0
