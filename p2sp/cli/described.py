@@ -6,9 +6,10 @@ from p2sp.cli.job import Job
 from p2sp.cli.outcome import UserError
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
-from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
+from p2sp.resource.descriptor import MAX_TORRENT, Torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.metalink import MAX_METALINK, MEDIA_TYPE, MetalinkFile, strongest, the_one
+from p2sp.resource.torrent_v1 import parse_foreign_torrent
 from p2sp.resource.verification import Content, FlatVerification, described, of_metalink
 from p2sp.sources.http_meaning import trusted_links
 from p2sp.sources.http_probe import Probe, read_small
@@ -41,7 +42,7 @@ async def read_metalink(node: Node, url: str, size: int | None = None) -> Metali
 
 async def read_torrent(node: Node, url: str) -> Torrent:
     """The `.torrent` at a URL. Raises SourceError or DescriptorError."""
-    return parse_torrent(await read_small(node.connect, url, MAX_TORRENT))
+    return parse_foreign_torrent(await read_small(node.connect, url, MAX_TORRENT))
 
 
 def content_of(file: MetalinkFile, length: int) -> Content:

@@ -99,6 +99,7 @@ class Getter:
             mirrors=list(self._options.mirrors),
             checksum="=".join(checksum) if checksum is not None else None,
             in_order=self._options.in_order,
+            select=str(self._options.select) if self._options.select is not None else None,
         )
         try:
             await self._node.pool.run(self._book.note, entry)
@@ -149,12 +150,14 @@ class Getter:
             await self._fetch_unsized(job, report)
             return
         content = job.content
+        if self._options.select is not None:
+            content = job.content = self._options.select.of(content)
         if self._options.checksum is not None and not content.single:
             raise UserError(f"{content.name} is a folder, and --checksum is of one file", ExitCode.BAD_INPUT)
         if self._outlet is not None and not content.single:
             raise UserError(f"{content.name} is a folder, and -o - writes one file", ExitCode.BAD_INPUT)
         job.path = self._path_for(content.name)
-        job.length = content.layout.length
+        job.length = content.length
         version = job.found.version if job.found is not None else None
         job.store = store = await open_somewhere(
             job.path,

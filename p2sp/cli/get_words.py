@@ -24,6 +24,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Another server with the same file. Repeatable."
 )
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="LIST",
+    help="Of a folder only these files: numbers as `p2sp show` prints them, ranges, patterns: '1,4-6,*.txt'.",
+)
 @click.option("--checksum", metavar="sha-256=HEX", help="What the finished file must hash to.")
 @SITE
 @click.option(

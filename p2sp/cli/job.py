@@ -8,6 +8,7 @@ from cryptography import x509
 
 from p2sp.download.transfer import Transfer
 from p2sp.net.proxy import ProxySettings
+from p2sp.resource.selection import Selection
 from p2sp.resource.verification import Content, Verified
 from p2sp.schedule.scheduler import Mode
 from p2sp.sources.http_credentials import Credentials
@@ -33,6 +34,8 @@ class GetOptions:
     max_upload: int | None = None
     seed: float = 0.0
     in_order: bool = False
+    select: Selection | None = None
+    clear_text: bool = False
     summary: Path | None = None
     torrent: Path | None = None
     address: str | None = None

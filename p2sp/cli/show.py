@@ -80,11 +80,17 @@ async def show_target(reactor: Any, target: Target, site: Site | None) -> int:
     print(f"id: {descriptor.resource_id.hex()}")
     print(f"magnet: {descriptor.magnet()}")
     print(f"pieces: {descriptor.layout.piece_count} of {human(descriptor.piece_length)}")
+    if descriptor.hybrid or descriptor.flat:
+        print("kind: " + ("hybrid of BitTorrent v1 and v2" if descriptor.hybrid else "BitTorrent v1"))
+    if descriptor.private:
+        print("private: its nodes come from its own trackers only")
     if not descriptor.single:
-        for entry in descriptor.files[:MAX_SHOWN]:
-            print(f"file: {'/'.join(entry.path)} ({entry.length} bytes)")
-        if len(descriptor.files) > MAX_SHOWN:
-            print(f"and {len(descriptor.files) - MAX_SHOWN} more files")
+        # All of them: their numbers are what --select takes.
+        files = [entry for entry in descriptor.files if not entry.pad]
+        for number, entry in enumerate(files, start=1):
+            print(f"file {number}: {'/'.join(entry.path)} ({entry.length} bytes)")
+    for url in found.trackers:
+        print(f"tracker: {url}")
     for url in found.mirrors:
         print(f"mirror: {url}")
     return ExitCode.OK

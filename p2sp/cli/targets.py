@@ -7,10 +7,11 @@ import attrs
 
 from p2sp.cli.outcome import UserError
 from p2sp.download.report import ExitCode
-from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
+from p2sp.resource.descriptor import MAX_TORRENT, Torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import Magnet, parse_magnet, parse_resource_id
 from p2sp.resource.metalink import MAX_METALINK, MetalinkFile, the_one
+from p2sp.resource.torrent_v1 import parse_foreign_torrent
 from p2sp.sources.http_agent import Url
 
 
@@ -89,7 +90,7 @@ def _described_in(path: Path) -> Torrent | MetalinkFile:
         from p2sp.resource.metalink_xml import parse_metalink
 
         return the_one(parse_metalink(data))
-    return parse_torrent(data)
+    return parse_foreign_torrent(data)
 
 
 def parse_checksum(text: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     mirrors: list[str] = []
     checksum: str | None = None
     in_order: bool = False
+    select: str | None = None
 
 
 class _Book(msgspec.Struct, frozen=True):

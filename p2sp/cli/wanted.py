@@ -16,6 +16,7 @@ from p2sp.cli.targets import Target, UrlTarget, check_url, parse_checksum, parse
 from p2sp.cli.unfinished import Entry, Unfinished
 from p2sp.download.report import ExitCode
 from p2sp.net.proxy import proxy_settings
+from p2sp.resource.selection import Selection, SelectionError
 from p2sp.schedule.scheduler import Mode
 from p2sp.sources.http_credentials import (
     MAX_HEADERS,
@@ -107,6 +108,7 @@ def _again(entry: Entry, options: GetOptions) -> Wish:
             mirrors=tuple(entry.mirrors),
             checksum=parse_checksum(entry.checksum) if entry.checksum else None,
             in_order=options.in_order or entry.in_order,
+            select=_selection((entry.select,)) if entry.select is not None else options.select,
             rename=False,
         ),
     )
@@ -117,6 +119,7 @@ def read_options(given: Mapping[str, Any], environment: Mapping[str, str]) -> Ge
     plain = {field.name for field in attrs.fields(GetOptions)} & set(given)
     values = {name: given[name] for name in plain}
     values["mirrors"] = tuple(map(check_url, given.get("mirrors") or ()))
+    values["select"] = _selection(given.get("select") or ())
     values["checksum"] = parse_checksum(given["checksum"]) if given.get("checksum") else None
     values["mode"] = Mode(given.get("mode") or Mode.FAST)
     for name in ("on_complete", "on_error"):
@@ -127,6 +130,13 @@ def read_options(given: Mapping[str, Any], environment: Mapping[str, str]) -> Ge
         raise UserError(str(error), ExitCode.BAD_INPUT) from error
     values["authorities"] = _authorities(given["ca_certificate"]) if given.get("ca_certificate") else ()
     return GetOptions(**values)
+
+
+def _selection(texts: Sequence[str]) -> Selection | None:
+    try:
+        return Selection.parse(texts) if texts else None
+    except SelectionError as error:
+        raise UserError(f"--select {','.join(texts)}: {error}", ExitCode.BAD_INPUT) from error
 
 
 def _command(name: str, text: str | None) -> tuple[str, ...]:

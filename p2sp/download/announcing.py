@@ -33,7 +33,7 @@ class Account:
         transfer = self.transfer
         report, store, content = transfer.report, transfer.store, transfer.content
         kinds = report.by_kind()
-        length = content.layout.length if content is not None else 0
+        length = content.length if content is not None else 0
         # Who does not know the length yet lacks at least something.
         left = max(length, 1)
         if store is not None:

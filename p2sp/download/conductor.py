@@ -63,9 +63,10 @@ class Conductor:
         self._banned = banned
         self._patience = patience
         self._layout = store.content.layout
+        unwanted = store.content.unwanted
         self._scheduler = Scheduler(
             self._layout,
-            [piece for piece in range(self._layout.piece_count) if store.has(piece)],
+            [piece for piece in range(self._layout.piece_count) if store.has(piece) or piece in unwanted],
             rng=rng,
             mode=mode,
             in_order=in_order,

@@ -126,7 +126,12 @@ class HttpSource:
         self._busy[span] = (lane, stops)
         try:
             for segment in self._content.layout.file_segments(span.start, span.stop):
-                if segment.position < stops[0]:
+                if segment.position >= stops[0]:
+                    break
+                if segment.file in self._content.pads:
+                    # No server has them (BEP 47).
+                    sink.received(segment.position, bytes(min(segment.length, stops[0] - segment.position)))
+                else:
                     await self._fetch_segment(lane, segment, stops, sink)
             sink.unregister_producer()
         except CancelledError:

@@ -57,7 +57,7 @@ def test_urls(text: str) -> None:
         ("\0", "not a URL"),
         ("a" * 63, "a resource id (64 hex digits)"),
         ("missing.torrent", "no such file"),
-        ("magnet:?xt=urn:btih:" + "a" * 40, "v1"),
+        ("magnet:?xt=urn:btih:" + "a" * 41, "v1"),
         ("magnet:?dn=x", "magnet"),
     ],
 )
