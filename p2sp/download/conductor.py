@@ -30,8 +30,6 @@ MOST_CONNECTIONS = 16
 PATIENCE = 60.0
 """Seconds without any source that a download waits while sources may still be found."""
 
-COST = {Kind.PEER: 0, Kind.SUPERNODE: 1, Kind.SERVER: 2}
-
 
 class Conductor:
     """One download: sources come and go, and it ends when the store is complete or nothing can complete it."""
@@ -87,8 +85,9 @@ class Conductor:
 
     # -- sources ---------------------------------------------------------------------------------------------
 
-    def add(self, source: ISource, *, local: bool = False, expected: float = 0.0) -> bool:
-        """A source joins, of which so many bytes a second are expected (0.0: nothing is known).
+    def add(self, source: ISource, *, local: bool = False, lan: bool = False, expected: float = 0.0) -> bool:
+        """A source joins, of which so many bytes a second are expected (0.0: nothing is known); `local` is one in our
+        ISP, `lan` one on our own network.
 
         False, and it is closed, when it was banned or has a double here already.
         """
@@ -98,7 +97,7 @@ class Conductor:
                 source.close()
             return False
         account = self._report.account(label, source.kind, local=local)
-        self._members[label] = Member(source, account, source.watch(lambda: self._changed(label)))
+        self._members[label] = Member(source, account, source.watch(lambda: self._changed(label)), lan=lan)
         self._scheduler.add_source(label, source.kind, source.has, lambda: source.in_row, expected)
         self.pump()
         return True
@@ -198,7 +197,7 @@ class Conductor:
             while self._again and not self._over and self._done is not None:
                 self._again = False
                 now = self._clock.seconds()
-                by_cost = sorted(self._members.values(), key=lambda member: COST[member.source.kind])
+                by_cost = sorted(self._members.values(), key=lambda member: member.cost)
                 for member in by_cost if only is None else [only]:
                     self._feed(member, now)
                 only = None

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from p2sp.download.report import SourceAccount
 from p2sp.download.sink import SpanSink
-from p2sp.schedule.spans import Span
+from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.interfaces import ISource, SourceError, SourceRefused
 
 TRIES = 5
@@ -35,12 +35,24 @@ class Member:
     source: ISource
     account: SourceAccount
     unwatch: Callable[[], None]
+    lan: bool = False
     fetches: dict[Span, Fetch] = attrs.field(factory=dict)
     strikes: int = 0
     not_before: float = 0.0
     slow_since: float | None = None
     rests: int = 0
     parked_until: float = 0.0
+
+    @property
+    def cost(self) -> int:
+        """What its bytes cost compared with others': a neighbour's least, a resource server's most."""
+        match self.source.kind:
+            case Kind.PEER:
+                return 0 if self.lan else 2 if self.account.local else 3
+            case Kind.SUPERNODE:
+                return 1
+            case _:
+                return 4
 
     @property
     def free_from(self) -> float:

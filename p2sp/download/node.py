@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from p2sp.index.client import IndexClient
     from p2sp.net.api_client import ApiClient
     from p2sp.net.identity import Identity
+    from p2sp.net.lan import Lan
     from p2sp.net.trust import Trust
     from p2sp.wire.listener import PeerNetwork
 
@@ -47,7 +48,7 @@ class Node:
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
     by the network's too where the node trusts one. Without an identity it makes a fresh one when somebody is to see
     it. `address` is the local address to connect from, `listen` address and port of the wire; `clear_text` has it speak
-    with foreign BitTorrent clients too. `authorities`, `credentials` and `proxy` are about servers: whom else to trust,
+    with foreign BitTorrent clients too, `lan` call out what it shares on the networks it listens on. `authorities`, `credentials` and `proxy` are about servers: whom else to trust,
     what to tell them, through whom to reach them.
     """
 
@@ -66,6 +67,7 @@ class Node:
         max_download: float | None = None,
         slots: int = 8,
         clear_text: bool = False,
+        lan: bool = False,
         connections: int = 4,
         deadlines: Deadlines | None = None,
         allowed: Sequence[Network] | None = None,
@@ -97,6 +99,7 @@ class Node:
         self._upload_limit = bucket(max_upload)
         self._slots = slots
         self._clear_text = clear_text
+        self._calls_out = lan
         self._index_api = self.api(index) if index else None
 
     @cached_property
@@ -118,6 +121,15 @@ class Node:
             slots=self._slots,
             clear_text=self._clear_text,
         )
+
+    @cached_property
+    def lan(self) -> "Lan | None":
+        """Who finds nodes on our own network, where we are to be found there ourselves."""
+        if self._listen is None or not self._calls_out:
+            return None
+        from p2sp.net.lan import Lan
+
+        return Lan(self.reactor, self.identity.node_id, self._listen[0], lambda: self.port, self.rng)
 
     @cached_property
     def index(self) -> "IndexClient | None":
@@ -150,9 +162,13 @@ class Node:
         self.pool.start()
         if self._listen is not None:
             self.wire.listen(*self._listen)
+        if self.lan is not None:
+            self.lan.start()
 
     async def stop(self) -> None:
         """End in order: links, then what asks services, then the disk."""
+        if "lan" in vars(self) and self.lan is not None:
+            await self.lan.stop()
         if "wire" in vars(self):
             await self.wire.close()
         if self._index_api is not None:

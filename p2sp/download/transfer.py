@@ -1,6 +1,6 @@
 """What does this node do with one resource? Fetch it, serve it, say so to the trackers: one transfer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import time
 from typing import TYPE_CHECKING, cast
 
@@ -70,6 +70,7 @@ class Transfer:
         self._compared: list[Deferred[Probe]] = []
         self._servers: list[HttpSource] = []
         self._started = False
+        self._leave_lan: Callable[[], None] | None = None
         self._trackers = list(node.trackers if trackers is None else trackers)
         self._finder: TrackerFinder | None = None
         self._dialler = Dialler(node.reactor, self._call, node.rng, failed=self._call_failed)
@@ -87,6 +88,8 @@ class Transfer:
         self.node.wire.share(self)
         self._finder = finder_of(self, self._trackers)
         self._finder.start(self.offer, self.report.tell)
+        if self.node.lan is not None and not (self.descriptor is not None and self.descriptor.private):
+            self._leave_lan = self.node.lan.watch(self.resource_id[:20], self._on_lan)
         if self.store is None or not self.store.complete:
             self._dialler.start()
 
@@ -217,6 +220,7 @@ class Transfer:
         finder, self._finder = self._finder, None
         if finder is not None:
             self._started = False
+            self._be_silent_on_lan()
             await finder.stop()
             await self.node.wire.unshare(self)
 
@@ -257,6 +261,8 @@ class Transfer:
         found, self._found = self._found, None
         if found is not None:
             self.descriptor = descriptor
+            if descriptor.private:
+                self._be_silent_on_lan()
             found.callback(descriptor)
 
     def offer(self, candidate: Candidate) -> None:
@@ -275,7 +281,19 @@ class Transfer:
         from p2sp.sources.peer import PeerSource
 
         candidate = self._dialler.find(link.who)
-        self.conductor.add(PeerSource(link), local=candidate is not None and candidate.local)
+        self.conductor.add(
+            PeerSource(link),
+            local=candidate is not None and candidate.local,
+            lan=candidate is not None and candidate.lan,
+        )
+
+    def _on_lan(self, node_id: str, host: str, port: int) -> None:
+        self._dialler.offer(Candidate(Kind.PEER, node_id, host, port, local=True, lan=True))
+
+    def _be_silent_on_lan(self) -> None:
+        leave, self._leave_lan = self._leave_lan, None
+        if leave is not None:
+            leave()
 
     def _call(self, candidate: Candidate) -> "Deferred[object]":
         calling = self.node.wire.dial(
