@@ -5,18 +5,29 @@ from random import Random
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.python.failure import Failure
 
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_parts import read_part
 from p2sp.sources.http_probe import Connect, Probe, probe
-from p2sp.sources.interfaces import SourceError
+from p2sp.sources.interfaces import SourceError, SourceGone, SourceRefused
 
 SAMPLE = 64 * 1024
 """Bytes of one place that are compared."""
 
 RANDOM_SAMPLES = 2
 """Places compared besides the beginning and the end."""
+
+
+class Differs(SourceGone):
+    """A server was looked at, and holds something else."""
+
+
+class NotCompared(SourceRefused):
+    """One of two servers could not be looked at; where that is for a while only (not `fatal`), a later try may."""
+
+    def __init__(self, message: str, cause: SourceError) -> None:
+        super().__init__(message, cause.retry_after if isinstance(cause, SourceRefused) else None)
+        self.fatal = cause.fatal
 
 
 class Claim(Protocol):
@@ -57,15 +68,21 @@ async def agree(connect: Connect, first: Probe, url: str, rng: Random) -> Probe:
     """The probe of `url`, once it is shown that it has the same bytes as `first` (RFC 9110, 15.3.7.3, across servers).
 
     Shown by: equal digests of the whole; else equal length and the same strong ETag; else equal length and the same
-    bytes at the beginning, the end and two places between. Raises SourceError with the reason, fit for a user.
+    bytes at the beginning, the end and two places between. Raises SourceError with the reason, fit for a user: Differs
+    when that is shown, NotCompared and what else is not fatal when a later try may tell.
     """
     other = await probe(connect, url)
     try:
         verdict = judge(first, other)
         if verdict is False:
-            verdict = await _compared(connect, first, other, rng)
+            try:
+                verdict = await _compared(connect, first, other, rng)
+            except SourceError as error:
+                raise NotCompared(
+                    f"{url} is left out: nothing shows that it holds the same file ({error})", error
+                ) from None
         if verdict is not True:
-            raise SourceError(f"{url} is left out: {verdict}")
+            raise Differs(f"{url} is left out: {verdict}")
     except BaseException:
         other.close()
         raise
@@ -73,7 +90,7 @@ async def agree(connect: Connect, first: Probe, url: str, rng: Random) -> Probe:
 
 
 async def _compared(connect: Connect, first: Probe, other: Probe, rng: Random) -> str | bool:
-    """True when the samples are the same on both servers, else the reason in words."""
+    """True when the samples are the same on both servers, else the reason in words. Raises SourceError."""
     assert first.length is not None
     lanes = [connect.lane(each.url) for each in (first, other)]
     try:
@@ -85,9 +102,7 @@ async def _compared(connect: Connect, first: Probe, other: Probe, rng: Random) -
             try:
                 ours, theirs = await gatherResults(reads, consumeErrors=True)
             except FirstError as error:
-                failure: Failure = error.subFailure
-                failure.trap(SourceError)
-                return f"nothing shows that it holds the same file ({failure.value})"
+                error.subFailure.raiseException()
             if ours != theirs:
                 return f"its bytes {start} to {stop - 1} differ from those of {first.url}"
     finally:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from time import time
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from p2sp.download.agreement import agree
+from p2sp.download.comparisons import Comparisons
 from p2sp.download.conductor import Conductor
 from p2sp.download.dialler import Dialler
 from p2sp.download.errors import DownloadError
@@ -22,7 +22,7 @@ from p2sp.schedule.spans import Kind
 from p2sp.sources.http import HttpSource
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_probe import Probe
-from p2sp.sources.interfaces import Candidate, SourceError
+from p2sp.sources.interfaces import Candidate
 from p2sp.storage.interfaces import IPieceStore
 from p2sp.wire.interfaces import IShared
 
@@ -67,7 +67,7 @@ class Transfer:
         self._floor_rate = floor_rate
         self._links: dict[str, PeerLink] = {}
         self._found: Deferred[Descriptor] | None = None
-        self._compared: list[Deferred[Probe]] = []
+        self._comparisons: Comparisons | None = None
         self._servers: list[HttpSource] = []
         self._started = False
         self._leave_lan: Callable[[], None] | None = None
@@ -144,16 +144,16 @@ class Transfer:
             banned=self._banned,
         )
         self.conductor = conductor
-        done = conductor.run()
         if found is not None and not self.store.complete:
             # Before the first server is asked for more: what fails at once must find that others are looked at.
-            for url in dict.fromkeys(unproven[:MAX_MIRRORS]):
-                self._compare(found, url)
+            self._compare(found, list(dict.fromkeys(unproven))[:MAX_MIRRORS])
         ranked = list(dict.fromkeys(mirrors))
         if self.node.memory is not None:
             ranked = self.node.memory.order(ranked, time())
         for url in ranked[:MAX_MIRRORS]:
             self._add_server(url, found if found is not None and found.url == url else None, version)
+        # Only now, when each can see that it is not alone: who is beside others has to prove itself first.
+        done = conductor.run()
         self.start()
         for link in self._links.values():
             self._add_source(link)
@@ -183,25 +183,29 @@ class Transfer:
                     now=time(),
                 )
 
-    def _compare(self, first: Probe, url: str) -> None:
-        asked = Deferred.fromCoroutine(agree(self.node.connect, first, url, self.node.rng))
-        self._compared.append(asked)
+    def _compare(self, first: Probe, urls: Sequence[str]) -> None:
+        node = self.node
 
-        def judged(result: Probe | Failure) -> None:
-            self._compared.remove(asked)
-            if isinstance(result, Probe):
-                self._add_server(url, result, None)
-            elif result.check(SourceError):
-                self.report.account(url, Kind.SERVER).note(str(result.value))
-                self.report.tell(str(result.value))
-            elif not result.check(CancelledError):
-                self.log.failure("the comparison with {url} broke", failure=result, url=url)
+        def compare(url: str) -> "Deferred[Probe]":
+            return Deferred.fromCoroutine(agree(node.connect, first, url, node.rng))
 
-        asked.addBoth(judged)
+        def left_out(url: str, reason: str) -> None:
+            self.report.account(url, Kind.SERVER).note(reason)
+            self.report.tell(reason)
+
+        self._comparisons = Comparisons(
+            node.reactor,
+            node.rng,
+            compare,
+            agreed=lambda url, probe: self._add_server(url, probe, None),
+            left_out=left_out,
+        )
+        for url in urls:
+            self._comparisons.begin(url)
 
     def _let_comparisons_go(self) -> None:
-        for asked in list(self._compared):
-            asked.cancel()
+        if self._comparisons is not None:
+            self._comparisons.stop()
 
     def _completed(self, _: None) -> None:
         self._let_comparisons_go()
@@ -225,7 +229,8 @@ class Transfer:
             await self.node.wire.unshare(self)
 
     def _expecting(self) -> bool:
-        return bool(self._compared) or (self._started and bool(self._trackers))
+        compared = self._comparisons is not None and self._comparisons.running
+        return compared or (self._started and bool(self._trackers))
 
     @property
     def isp(self) -> str | None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from p2sp.download.agreement import SAMPLE, agree, judge, sample_spans
+from p2sp.download.agreement import SAMPLE, Differs, NotCompared, agree, judge, sample_spans
 from p2sp.download.node import Node
 from p2sp.download.server_memory import ServerMemory
 from p2sp.download.transfer import Transfer
@@ -19,7 +19,6 @@ from p2sp.sources.http_agent import OddAnswer
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_lane import Deadlines
 from p2sp.sources.http_probe import Probe
-from p2sp.sources.interfaces import SourceError
 from p2sp.storage.memory import MemoryStore
 from tests.hostile.origin import Origin, noise
 from tests.sources.http_case import DATA, HttpCase, reactor
@@ -104,15 +103,30 @@ class AgreementTests(TwoServers):
     async def test_other_bytes(self) -> None:
         for place in (0, len(DATA) - 1):
             self.second.data = DATA[:place] + bytes([DATA[place] ^ 1]) + DATA[place + 1 :]
-            await self.fails(self._agree(), SourceError, "differ from those of")
+            await self.fails(self._agree(), Differs, "differ from those of")
 
     async def test_another_length(self) -> None:
         self.second.data = DATA[:-1]
-        await self.fails(self._agree(), SourceError, f"it has {len(DATA) - 1} bytes, not {len(DATA)}")
+        await self.fails(self._agree(), Differs, f"it has {len(DATA) - 1} bytes, not {len(DATA)}")
 
     async def test_a_server_that_cannot_be_compared(self) -> None:
-        await self.fails(self._agree("ignored"), SourceError, "nothing shows that it holds the same file")
-        await self.fails(self._agree("shifted"), SourceError, "nothing shows that it holds the same file")
+        await self.fails(self._agree("ignored"), NotCompared, "nothing shows that it holds the same file")
+        await self.fails(self._agree("shifted"), NotCompared, "nothing shows that it holds the same file")
+
+    async def test_a_first_server_that_is_busy(self) -> None:
+        self.origin.busy = 0
+        first = await self.probed("flaky")
+        self.origin.busy = 1
+        work = Deferred.fromCoroutine(agree(self.connect(), first, self.other("honest"), Random(3)))
+        error = await self.error_of(work, NotCompared)
+        self.assertEqual((error.fatal, error.retry_after), (False, 0.0))
+        self.assertIn("flaky/x.bin: HTTP 503", str(error))
+
+    async def test_a_first_server_that_has_it_no_more(self) -> None:
+        first = await self.probed("turning")
+        self.origin.data = DATA[:-1]
+        work = Deferred.fromCoroutine(agree(self.connect(), first, self.other("honest"), Random(3)))
+        self.assertTrue((await self.error_of(work, NotCompared)).fatal)
 
     async def test_a_server_that_does_not_answer(self) -> None:
         await self.fails(self._agree("garbage"), OddAnswer, "garbage/x.bin: ")
@@ -129,6 +143,8 @@ class TogetherTests(TwoServers):
     """A download of content without hashes from what agrees."""
 
     data = noise(6 * 1024 * 1024)
+    first = "honest"
+    busy = 0
 
     def setUp(self) -> None:
         super().setUp()
@@ -139,7 +155,9 @@ class TogetherTests(TwoServers):
 
     async def _download(self, *unproven: str) -> Transfer:
         assert self.origin.rate is not None
-        found = await self.probed("honest")
+        self.origin.busy = 0
+        found = await self.probed(self.first)
+        self.origin.busy = self.busy
         content = undescribed(found.url, "x", len(self.data))
         store = MemoryStore(content, self.node.pool)
         transfer = Transfer(self.node, content=content, store=store)
@@ -152,6 +170,16 @@ class TogetherTests(TwoServers):
         self.origin.rate = self.second.rate = 2_000_000.0
         transfer = await self._download(self.other("honest"))
         self.assertGreater(transfer.report.accounts[self.other("honest")].bytes, 0)
+
+    async def test_what_could_not_be_compared_is_looked_at_again(self) -> None:
+        self.origin.rate = self.second.rate = 2_000_000.0
+        # The first one's body is open, and nothing but the comparison asks it for more.
+        self.node.connections = 1
+        self.first, self.busy = "flaky", 1
+        transfer = await self._download(self.other("honest"))
+        account = transfer.report.accounts[self.other("honest")]
+        self.assertIn("nothing shows that it holds the same file", account.notes[0])
+        self.assertGreater(account.bytes, 0)
 
     async def test_what_differs_is_left_out_and_named(self) -> None:
         self.origin.rate = 4_000_000.0
