@@ -100,11 +100,11 @@ class Keeper:
                 raise ResourceError(f"{path_there.name} describes the same resource")
         kept.name, kept.torrent = descriptor.name, torrent
         if target.exists():
-            kept.store = await open_complete(target, content, self._node.pool, self._node.reactor)
+            kept.store = await open_complete(target, content, self._node.pool, self._node.reactor, keep_leaves=True)
             if not kept.store.complete:
                 raise StorageError(f"{target} is not what {path.name} describes")
         else:
-            kept.store = await open_store(target, content, self._node.pool, self._node.reactor)
+            kept.store = await open_store(target, content, self._node.pool, self._node.reactor, keep_leaves=True)
         kept.transfer = Transfer(self._node, content=content, store=kept.store)
         if kept.store.finished:
             kept.transfer.start()

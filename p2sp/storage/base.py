@@ -11,7 +11,8 @@ from twisted.logger import Logger
 from p2sp.resource.layout import Segment
 from p2sp.resource.merkle import BLOCK, leaf_hashes
 from p2sp.resource.verification import Content, Evidence
-from p2sp.storage.interfaces import StorageError, Verdict
+from p2sp.storage.interfaces import Examined, StorageError, Verdict
+from p2sp.storage.leaves import LeafFile
 from p2sp.storage.pieces import PieceBook, parts_of
 from p2sp.storage.pool import Pool, detached
 
@@ -59,7 +60,9 @@ class _Work:
             yield at, joined[at : (run.stop - self.first) * BLOCK]
 
 
-def _write_job(medium: Medium, content: Content, work: _Work, blamed: bool) -> tuple[list[bytes], bool | None]:
+def _write_job(
+    medium: Medium, content: Content, work: _Work, blamed: bool, sidecar: LeafFile | None
+) -> tuple[list[bytes], bool | None]:
     """Write claimed blocks; their leaf hashes if they are evidence or wanted, and the verdict of a whole piece."""
     where = work.where
     for at, part in work.parts():
@@ -69,8 +72,14 @@ def _write_job(medium: Medium, content: Content, work: _Work, blamed: bool) -> t
     if evidence is not Evidence.LEAVES and good is not False and not (good and blamed):
         return [b""] * sum(map(len, work.runs)), good
     joined = memoryview(work.data[0] if len(work.data) == 1 else b"".join(work.data))
-    spans = (((run.start - work.first) * BLOCK, (run.stop - work.first) * BLOCK) for run in work.runs)
-    return [leaf for start, stop in spans for leaf in leaf_hashes(joined[start:stop])], good
+    leaves: list[bytes] = []
+    for run in work.runs:
+        at = (run.start - work.first) * BLOCK
+        found = leaf_hashes(joined[at : (run.stop - work.first) * BLOCK])
+        if sidecar is not None:
+            sidecar.note(where.position + at, found)
+        leaves += found
+    return leaves, good
 
 
 def _judge_job(medium: Medium, content: Content, piece: int, blamed: bool) -> tuple[bool, list[bytes]]:
@@ -81,18 +90,33 @@ def _judge_job(medium: Medium, content: Content, piece: int, blamed: bool) -> tu
     return good, [leaf for part in parts_of(medium.read, content.layout, piece) for leaf in leaf_hashes(part)]
 
 
+def _leaves_job(medium: Medium, content: Content, piece: int, sidecar: LeafFile | None) -> tuple[bytes, ...]:
+    """The leaf hashes of a verified piece: as they were kept, else out of its bytes. Raises StorageError."""
+    kept = sidecar.read(piece) if sidecar is not None else None
+    if kept is not None and content.verification.check(piece, kept):
+        return tuple(kept)
+    leaves = [leaf for part in parts_of(medium.read, content.layout, piece) for leaf in leaf_hashes(part)]
+    if not content.verification.check(piece, leaves):
+        raise StorageError(f"{content.name}: piece {piece} is not what it was when it was verified")
+    if sidecar is not None:
+        sidecar.note(content.layout.piece_start(piece), leaves)
+    return tuple(leaves)
+
+
 class BaseStore:
     """A piece store over a medium; subclasses say what becomes of the bytes in the end."""
 
     _log = Logger()
 
-    def __init__(self, content: Content, pool: Pool, medium: Medium) -> None:
+    def __init__(self, content: Content, pool: Pool, medium: Medium, sidecar: LeafFile | None = None) -> None:
         self.content = content
         self._layout = content.layout
         self._pool = pool
         self._medium = medium
+        self._sidecar = sidecar
         self._book = PieceBook(content)
         self._watchers: list[Callable[[int], None]] = []
+        self._forget_watchers: list[Callable[[int], None]] = []
         self._forgotten: dict[int, int] = {}
         self._closed = False
         self._busy = 0
@@ -132,13 +156,11 @@ class BaseStore:
 
     def on_verified(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """See IPieceStore."""
-        self._watchers.append(callback)
+        return _added(self._watchers, callback)
 
-        def stop() -> None:
-            if callback in self._watchers:
-                self._watchers.remove(callback)
-
-        return stop
+    def on_forgotten(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """See IPieceStore."""
+        return _added(self._forget_watchers, callback)
 
     def write(self, position: int, data: Sequence[bytes | memoryview], source: str) -> "Deferred[list[Verdict]]":
         """See IPieceStore. Cancelling lets go of the answer only: bytes under way to the disk are not called back."""
@@ -158,7 +180,7 @@ class BaseStore:
             whole = len(runs) == 1 and length == self._layout.piece_size(piece)
             work = _Work(piece, where, data, blocks.start, runs, whole)
             leaves, good = await self._run(
-                _write_job, self._medium, self.content, work, self._book.failed(piece), weight=length
+                _write_job, self._medium, self.content, work, self._book.failed(piece), self._sidecar, weight=length
             )
         except BaseException:
             self._book.release(piece, runs)
@@ -175,8 +197,25 @@ class BaseStore:
             return []
         if verdict.good:
             self._piece_verified(piece)
-            self._tell(piece)
+            self._tell(self._watchers, piece)
         return [verdict]
+
+    def examine(self, piece: int, leaves: Sequence[bytes]) -> Examined | None:
+        """See IPieceStore."""
+        verification = self.content.verification
+        if verification.evidence is not Evidence.LEAVES or not verification.check(piece, leaves):
+            return None
+        return self._book.examine(piece, leaves)
+
+    def leaves(self, piece: int) -> "Deferred[tuple[bytes, ...]]":
+        """See IPieceStore."""
+        return Deferred.fromCoroutine(self._leaves(piece))
+
+    async def _leaves(self, piece: int) -> tuple[bytes, ...]:
+        self._check_open()
+        if not self.has(piece) or self.content.verification.evidence is not Evidence.LEAVES:
+            raise StorageError(f"{self.content.name}: piece {piece} has no leaf hashes to tell")
+        return await self._run(_leaves_job, self._medium, self.content, piece, self._sidecar)
 
     def disown(self, source: str) -> "Deferred[list[tuple[int, int]]]":
         """See IPieceStore."""
@@ -215,12 +254,12 @@ class BaseStore:
         assert where is not None
         return piece, range((position - start) // BLOCK, -(-(stop - start) // BLOCK)), where
 
-    def _tell(self, piece: int) -> None:
-        for callback in tuple(self._watchers):
+    def _tell(self, watchers: list[Callable[[int], None]], piece: int) -> None:
+        for callback in tuple(watchers):
             try:
                 callback(piece)
-            except Exception:  # noqa: BLE001 - a watcher's fault must not cost the writer its verdict
-                self._log.failure("{name}: a watcher of verified pieces failed", name=self.content.name)
+            except Exception:  # noqa: BLE001 - a watcher's fault must not cost the store's caller its answer
+                self._log.failure("{name}: a watcher of pieces failed", name=self.content.name)
 
     def read(self, position: int, length: int) -> "Deferred[bytes]":
         """See IPieceStore."""
@@ -245,6 +284,7 @@ class BaseStore:
         if self._book.forget(piece):
             self._forgotten[piece] = self._forgotten.get(piece, 0) + 1
             self._piece_forgotten(piece)
+            self._tell(self._forget_watchers, piece)
 
     def digest(self, algorithm: str) -> "Deferred[bytes]":
         """See IPieceStore. Fails with StorageError for an unknown algorithm, a tree, and an incomplete store."""
@@ -312,3 +352,14 @@ class BaseStore:
 
     def _piece_forgotten(self, piece: int) -> None:
         """A verified piece was let go."""
+
+
+def _added(watchers: list[Callable[[int], None]], callback: Callable[[int], None]) -> Callable[[], None]:
+    """Put a watcher on a list; the answer takes it off."""
+    watchers.append(callback)
+
+    def stop() -> None:
+        if callback in watchers:
+            watchers.remove(callback)
+
+    return stop

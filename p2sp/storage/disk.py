@@ -12,11 +12,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from p2sp.resource.layout import Segment
-from p2sp.resource.verification import Content
+from p2sp.resource.verification import Content, Evidence
 from p2sp.storage.base import BaseStore
 from p2sp.storage.files import Files, Pwrite, told_as_storage_error
 from p2sp.storage.interfaces import IPieceStore, StorageError, Validators
 from p2sp.storage.journal import MAX_RECENT, state_of
+from p2sp.storage.leaves import LeafFile, leaves_path
 from p2sp.storage.places import Place, take
 from p2sp.storage.pool import Pool, detached
 
@@ -43,9 +44,16 @@ class DiskStore(BaseStore):
     """
 
     def __init__(
-        self, content: Content, pool: Pool, clock: IReactorTime, files: Files, path: Path, place: Place | None
+        self,
+        content: Content,
+        pool: Pool,
+        clock: IReactorTime,
+        files: Files,
+        path: Path,
+        place: Place | None,
+        sidecar: LeafFile | None = None,
     ) -> None:
-        super().__init__(content, pool, files)
+        super().__init__(content, pool, files, sidecar)
         self.path = path
         """The name it has, or will have, when complete."""
         self.validators = place.validators if place is not None else Validators()
@@ -189,7 +197,12 @@ class DiskStore(BaseStore):
                 else:
                     await self._run(self._place.remove)
         finally:
-            self._files.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._files.close()
+        if self._sidecar is not None:
+            self._sidecar.close()
 
     async def check(self, pieces: Sequence[int], progress: Callable[[int, int], None] | None = None) -> list[int]:
         """Those of `pieces` whose bytes on disk are good; `progress` is told the bytes looked at and their sum."""
@@ -204,7 +217,7 @@ class DiskStore(BaseStore):
             for part in parts:
                 if self._closed:
                     return
-                good.extend(await self._run(self._files.check, part))
+                good.extend(await self._run(self._files.check, part, self._sidecar))
                 done += sum(map(self._layout.piece_size, part))
                 if progress is not None:
                     progress(done, total)
@@ -224,7 +237,7 @@ class DiskStore(BaseStore):
         self._closed = True
         self._stop_timer()
         await self._quiet()
-        self._files.close()
+        self._let_go()
 
 
 class _Closable(Protocol):
@@ -257,17 +270,29 @@ async def open_store(
     validators: Validators | None = None,
     overwrite: bool = False,
     fresh: bool = False,
+    keep_leaves: bool = False,
     pwrite: Pwrite = os.pwrite,
 ) -> DiskStore:
     """Begin a download to `path`, or go on with the one that an earlier run left there.
 
-    `fresh` throws away what an earlier run left. Of content without hashes an earlier run must have seen the same
+    `fresh` throws away what an earlier run left. `keep_leaves` leaves the leaf hashes beside the finished bytes, for
+    the next run that seeds them. Of content without hashes an earlier run must have seen the same
     version: of the validators, those that both sides state must be equal. Raises AlreadyExists, Locked, Changed,
     NoSpace or StorageError, each with a sentence for the user.
     """
-    taking = pool.run(lambda: take(path, content, validators, overwrite=overwrite, fresh=fresh, pwrite=pwrite))
+    taking = pool.run(
+        lambda: take(
+            path,
+            content,
+            validators,
+            overwrite=overwrite,
+            fresh=fresh,
+            keep_leaves=keep_leaves,
+            pwrite=pwrite,
+        )
+    )
     place = await _owned(taking)
-    store = DiskStore(content, pool, clock, place.files, path, place)
+    store = DiskStore(content, pool, clock, place.files, path, place, place.sidecar)
     try:
         bad = set(place.recent) - set(await store.check(place.recent))
         await store._take_up([piece for piece in place.marked if piece not in bad])
@@ -284,12 +309,14 @@ async def open_complete(
     clock: IReactorTime,
     *,
     trust: bool = False,
+    keep_leaves: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DiskStore:
     """A store over a file or folder that is there already, to seed it or to verify it; it is never written to.
 
     Every piece is read and checked, unless `trust` says that we made it just now; pieces in files of another length
-    than the content's are never good. Raises StorageError when there is nothing at `path`.
+    than the content's are never good. `keep_leaves` keeps the leaf hashes in a file beside it. Raises StorageError when
+    there is nothing at `path`.
     """
 
     def opened() -> Files:
@@ -298,7 +325,10 @@ async def open_complete(
         return Files(root, path, content, writable=False)
 
     files = await _owned(pool.run(opened))
-    store = DiskStore(content, pool, clock, files, path, None)
+    sidecar = None
+    if keep_leaves and content.verification.evidence is Evidence.LEAVES:
+        sidecar = LeafFile(leaves_path(path), content.layout)
+    store = DiskStore(content, pool, clock, files, path, None, sidecar)
     try:
         wrong = await store._run(files.misfits)
         layout = content.layout

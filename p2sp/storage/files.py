@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2sp.resource.layout import Segment
-from p2sp.resource.verification import Content
+from p2sp.resource.merkle import leaf_hashes
+from p2sp.resource.verification import Content, Evidence
 from p2sp.storage.interfaces import NoSpace, StorageError
+from p2sp.storage.leaves import LeafFile
 from p2sp.storage.pieces import parts_of
 from p2sp.storage.rest import Rest
 
@@ -220,15 +222,21 @@ class Files:
             with told_as_storage_error(self.path.joinpath(*parts)), self._folder(parts, create=False) as folder:
                 os.fsync(folder)
 
-    def check(self, pieces: Iterable[int]) -> list[int]:
-        """Those of `pieces` whose bytes here are good; what cannot be read is not."""
-        return [piece for piece in pieces if self._good(piece)]
+    def check(self, pieces: Iterable[int], sidecar: LeafFile | None = None) -> list[int]:
+        """Those of `pieces` whose bytes here are good; what cannot be read is not. Leaf hashes go into the sidecar."""
+        return [piece for piece in pieces if self._good(piece, sidecar)]
 
-    def _good(self, piece: int) -> bool:
+    def _good(self, piece: int, sidecar: LeafFile | None) -> bool:
+        verification, layout = self._content.verification, self._content.layout
         try:
-            return self._content.verification.judge(piece, parts_of(self.read, self._content.layout, piece))
+            parts = parts_of(self.read, layout, piece)
+            if sidecar is None or verification.evidence is not Evidence.LEAVES:
+                return verification.judge(piece, parts)
+            leaves = [leaf for part in parts for leaf in leaf_hashes(part)]
         except StorageError:
             return False
+        sidecar.note(layout.piece_start(piece), leaves)
+        return verification.check(piece, leaves)
 
     def drop_rest(self) -> None:
         """Take the bytes of files that are not kept off the disk; while this is open they can still be read."""

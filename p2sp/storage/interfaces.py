@@ -42,6 +42,18 @@ class Verdict:
     suspects: frozenset[str]
 
 
+@attrs.frozen
+class Examined:
+    """What the right leaf hashes of a piece that failed have told.
+
+    `bad` are the runs of positions (start, stop) that are to be had anew, `guilty` the sources that gave them. The rest
+    of the piece is kept.
+    """
+
+    bad: tuple[tuple[int, int], ...]
+    guilty: frozenset[str]
+
+
 class IPieceStore(Interface):
     """The bytes of one resource: written by a download, read by uploads, at the same time.
 
@@ -68,6 +80,15 @@ class IPieceStore(Interface):
         one is free again. Fails with NoSpace or StorageError; then nothing of this write counts.
         """
 
+    def examine(piece: int, leaves: Sequence[bytes]) -> Examined | None:
+        """Take the leaf hashes that a piece which failed should have had: only what differs is to be had anew.
+
+        None, and nothing is changed, when they are not that piece's, or when it was written to since it failed.
+        """
+
+    def leaves(piece: int) -> "Deferred[tuple[bytes, ...]]":
+        """The leaf hashes of a verified piece (BEP 52). Fails with StorageError for any other."""
+
     def disown(source: str) -> "Deferred[list[tuple[int, int]]]":
         """Believe nothing that this source gave for pieces not yet judged.
 
@@ -80,6 +101,9 @@ class IPieceStore(Interface):
 
     def on_verified(callback: Callable[[int], None]) -> Callable[[], None]:
         """Call back with each piece that becomes verified from now on; the answer stops it."""
+
+    def on_forgotten(callback: Callable[[int], None]) -> Callable[[], None]:
+        """Call back with each piece that was verified and is let go; the answer stops it."""
 
     def forget(piece: int) -> None:
         """Let a verified piece go (a cache that evicts, a source that turned out wrong)."""

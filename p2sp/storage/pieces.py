@@ -8,7 +8,7 @@ import attrs
 from p2sp.resource.layout import Layout, Segment
 from p2sp.resource.merkle import BLOCK, blocks_in
 from p2sp.resource.verification import Content, Evidence
-from p2sp.storage.interfaces import Verdict
+from p2sp.storage.interfaces import Examined, Verdict
 
 FAILED_KEPT = 2
 """Failed attempts remembered per piece."""
@@ -70,6 +70,8 @@ class PieceBook:
         self._attempts: dict[int, _Attempt] = {}
         self._failed: OrderedDict[int, deque[Failed]] = OrderedDict()
         self._doomed: Counter[str] = Counter()
+        self._untouched: set[int] = set()
+        """Pieces that failed and of which nothing was written since: the bytes of the attempt are still there."""
 
     @property
     def complete(self) -> bool:
@@ -114,10 +116,8 @@ class PieceBook:
         """Those runs of `blocks` that nobody has written or is writing; they are now to be written for `source`."""
         if self.verified[piece] or piece in self._unwanted:
             return []
-        attempt = self._attempts.get(piece)
-        if attempt is None:
-            count = blocks_in(self._layout.piece_size(piece))
-            attempt = self._attempts[piece] = _Attempt(bytearray(count), [b""] * count, [""] * count)
+        self._untouched.discard(piece)
+        attempt = self._attempts.get(piece) or self._begin(piece)
         runs: list[range] = []
         for block in blocks:
             if attempt.state[block] != _FREE:
@@ -129,6 +129,11 @@ class PieceBook:
             else:
                 runs.append(range(block, block + 1))
         return runs
+
+    def _begin(self, piece: int) -> _Attempt:
+        count = blocks_in(self._layout.piece_size(piece))
+        attempt = self._attempts[piece] = _Attempt(bytearray(count), [b""] * count, [""] * count)
+        return attempt
 
     def release(self, piece: int, runs: Sequence[range]) -> None:
         """The write of claimed blocks failed: they are free again."""
@@ -189,12 +194,7 @@ class PieceBook:
                     self._doomed[source] += 1
                 else:
                     self._free(attempt, block)
-                start = self._layout.piece_start(piece) + block * BLOCK
-                stop = min(start + BLOCK, self._layout.piece_end(piece))
-                if runs and runs[-1][1] == start:
-                    runs[-1] = runs[-1][0], stop
-                else:
-                    runs.append((start, stop))
+                self._add_block(runs, piece, block)
             self._drop_if_empty(piece, attempt)
         return runs
 
@@ -222,19 +222,51 @@ class PieceBook:
             self.mark(piece)
             return Verdict(piece, True, self._blamed(piece, leaves))
         self._remember(piece, Failed(tuple(leaves), tuple(attempt.sources)))
-        return Verdict(piece, False, frozenset(attempt.sources))
+        return Verdict(piece, False, frozenset(attempt.sources) - {""})
+
+    def examine(self, piece: int, right: Sequence[bytes]) -> Examined | None:
+        """Keep the blocks of a piece that failed which have the right leaf hashes: nobody answers for them any more.
+
+        None when the bytes of that attempt are not there any more.
+        """
+        if piece not in self._untouched:
+            return None
+        failed = self._failed[piece][-1]
+        guilty = self._blamed(piece, right)
+        attempt = self._begin(piece)
+        bad: list[tuple[int, int]] = []
+        for block, leaf in enumerate(failed.leaves):
+            if leaf == right[block]:
+                attempt.state[block] = _DONE
+                attempt.leaves[block] = leaf
+            else:
+                self._add_block(bad, piece, block)
+        self._drop_if_empty(piece, attempt)
+        return Examined(tuple(bad), guilty)
+
+    def _add_block(self, runs: list[tuple[int, int]], piece: int, block: int) -> None:
+        """Put the positions of a block into a row of runs, neighbours joined."""
+        start = self._layout.piece_start(piece) + block * BLOCK
+        stop = min(start + BLOCK, self._layout.piece_end(piece))
+        if runs and runs[-1][1] == start:
+            runs[-1] = runs[-1][0], stop
+        else:
+            runs.append((start, stop))
 
     def _remember(self, piece: int, failed: Failed) -> None:
         self._failed.setdefault(piece, deque(maxlen=FAILED_KEPT)).append(failed)
         self._failed.move_to_end(piece)
+        self._untouched.add(piece)
         if len(self._failed) > PIECES_REMEMBERED:
-            self._failed.popitem(last=False)
+            oldest, _ = self._failed.popitem(last=False)
+            self._untouched.discard(oldest)
 
     def _blamed(self, piece: int, good: Sequence[bytes]) -> frozenset[str]:
         """Who gave other bytes than the good ones in the attempts that failed."""
+        self._untouched.discard(piece)
         return frozenset(
             source
             for failed in self._failed.pop(piece, ())
             for leaf, source, right in zip(failed.leaves, failed.sources, good, strict=True)
-            if leaf != right
+            if leaf != right and source
         )

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import attrs
 
-from p2sp.resource.verification import Content
+from p2sp.resource.verification import Content, Evidence
 from p2sp.storage.files import Files, Pwrite, storage_error, sync_folder, told_as_storage_error
 from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, StorageError, Validators
 from p2sp.storage.journal import Journal, State, compare
+from p2sp.storage.leaves import LeafFile, drop_leaves, leaves_path
 
 _ROOM = 255 - len(".part.journal.new")
 _TRIES = 5
@@ -71,9 +72,11 @@ def clean_up(path: Path) -> None:
     with told_as_storage_error(part):
         if not os.path.lexists(part):
             journal.remove()
+            drop_leaves(leaves_path(part))
         elif path.is_file() and part.is_file() and not part.is_symlink() and path.samefile(part):
             journal.remove()
             part.unlink()
+            drop_leaves(leaves_path(part))
 
 
 def _lock(part: Path, single: bool) -> int:
@@ -123,6 +126,8 @@ class Place:
     """Those of them that were so young that they are to be checked."""
 
     validators: Validators
+    sidecar: LeafFile | None = None
+    keep_leaves: bool = False
 
     def publish(self) -> None:
         """Give the complete bytes their own name; whatever dies here, either name leads to all of them."""
@@ -150,6 +155,10 @@ class Place:
                 self.part.unlink(missing_ok=True)
             sync_folder(self.path.parent)
         self.files.path = self.path
+        if self.sidecar is not None and self.keep_leaves:
+            self.sidecar.rename(leaves_path(self.path))
+        elif self.sidecar is not None:
+            self.sidecar.remove()
 
     def _link(self) -> None:
         """Take the name without ever taking it from somebody else."""
@@ -166,10 +175,14 @@ class Place:
     def close(self) -> None:
         """Let the files and the lock go."""
         self.files.close()
+        if self.sidecar is not None:
+            self.sidecar.close()
 
     def remove(self) -> None:
-        """Take part and journal off the disk."""
+        """Take part, journal and leaf hashes off the disk."""
         self.journal.remove()
+        if self.sidecar is not None:
+            self.sidecar.remove()
         self.files.drop_rest()
         with told_as_storage_error(self.part):
             if self.content.single:
@@ -233,6 +246,7 @@ def take(
     *,
     overwrite: bool = False,
     fresh: bool = False,
+    keep_leaves: bool = False,
     pwrite: Pwrite = os.pwrite,
 ) -> Place:
     """Lock a download's place, and see what an earlier run left there; `fresh` throws that away.
@@ -271,6 +285,9 @@ def take(
         files = Files(descriptor, part, content, writable=True, pwrite=pwrite, rest=rest_path(path))
         untrusted = files.prepare()
         marked = [piece for piece in marked if untrusted.isdisjoint(content.layout.files_of(piece))]
+        sidecar = None
+        if content.verification.evidence is Evidence.LEAVES:
+            sidecar = LeafFile(leaves_path(part), content.layout, fresh=not marked)
         return Place(
             path=path,
             part=part,
@@ -281,6 +298,8 @@ def take(
             marked=marked,
             recent=tuple(sorted(set(state.recent) & set(marked))) if state is not None else (),
             validators=_merged(validators, state),
+            sidecar=sidecar,
+            keep_leaves=keep_leaves,
         )
     except BaseException:
         if not journal.path.exists():

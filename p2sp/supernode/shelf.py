@@ -55,10 +55,10 @@ class Shelf:
         path = folder / DATA
         if path.exists():
             # We made it ourselves, under our own name, only after every piece had verified.
-            store = await open_complete(path, content, node.pool, node.reactor, trust=True)
+            store = await open_complete(path, content, node.pool, node.reactor, trust=True, keep_leaves=True)
             sha256 = _read_digest(folder)
         else:
-            store = await open_store(path, content, node.pool, node.reactor)
+            store = await open_store(path, content, node.pool, node.reactor, keep_leaves=True)
             sha256 = None
         transfer = Transfer(node, content=content, store=store)
         shelf = cls(node, folder, torrent, content, store, transfer, sha256, last_used=node.reactor.seconds())

@@ -28,7 +28,12 @@ from tests.storage.kit import (
 
 def test_a_download_lies_beside_its_name_until_it_is_whole(kit: Kit) -> None:
     store = kit.open()
-    assert set(kit.names()) == {"file.bin.part", "file.bin.part.journal", "file.bin.part.journal.new"}
+    assert set(kit.names()) == {
+        ".file.bin.part.leaves",
+        "file.bin.part",
+        "file.bin.part.journal",
+        "file.bin.part.journal.new",
+    }
     assert part_path(kit.path).stat().st_size == LENGTH
     assert part_path(kit.path).stat().st_blocks == 0, "sparse"
     put(store, SAMPLE, 0, 1, 2, 3)
@@ -48,7 +53,7 @@ def test_a_tree_becomes_a_folder(kit: Kit) -> None:
     store = kit.open(TREE.content, path)
     put(store, TREE, 3, 1)
     now(store.close())
-    assert kit.names() == ["tree.part", "tree.part.journal"]
+    assert kit.names() == [".tree.part.leaves", "tree.part", "tree.part.journal"]
     store = kit.open(TREE.content, path)
     assert marks(store) == [1, 3]
     put(store, TREE, 0, 2, 4)

@@ -82,6 +82,8 @@ class BookMachine(RuleBasedStateMachine):
         self.doomed: set[tuple[int, int]] = set()
         self.done: dict[int, dict[int, tuple[str, bytes]]] = {piece: {} for piece in range(3)}
         self.good: set[int] = set()
+        self.failed: dict[int, list[dict[int, tuple[str, bytes]]]] = {piece: [] for piece in range(3)}
+        self.untouched: set[int] = set()
 
     def busy(self, piece: int) -> dict[int, str]:
         """The blocks of a piece that are on their way to the disk, and whose they are."""
@@ -91,6 +93,7 @@ class BookMachine(RuleBasedStateMachine):
     def claim(self, piece: int, blocks: tuple[int, int], who: str) -> None:
         wanted = range(blocks[0], min(blocks[1], len(LEAVES[piece])))
         runs = self.book.claim(piece, wanted, who)
+        self.untouched.discard(piece)
         taken = {block for run in runs for block in run}
         assert taken == (set() if piece in self.good else set(wanted) - set(self.busy(piece)) - set(self.done[piece]))
         if runs:
@@ -118,9 +121,35 @@ class BookMachine(RuleBasedStateMachine):
         assert verdict.good == right
         if right:
             self.good.add(piece)
+            assert verdict.suspects == self.liars(piece)
+            self.failed[piece] = []
         else:
-            assert verdict.suspects == {who for who, _ in given.values()}
+            assert verdict.suspects == {who for who, _ in given.values()} - {""}
+            self.failed[piece] = [*self.failed[piece], given][-FAILED_KEPT:]
+            self.untouched.add(piece)
         self.done[piece] = {}
+
+    def liars(self, piece: int) -> set[str]:
+        """Who gave something wrong in the attempts that are remembered."""
+        return {who for given in self.failed[piece] for who, leaf in given.values() if leaf == WRONG}
+
+    @rule(piece=st.integers(0, 2))
+    def examine(self, piece: int) -> None:
+        found = self.book.examine(piece, LEAVES[piece])
+        if piece not in self.untouched:
+            assert found is None
+            return
+        assert found is not None
+        last = self.failed[piece][-1]
+        start, end = SAMPLE.content.layout.piece_start(piece), SAMPLE.content.layout.piece_end(piece)
+        wrong = [block for block, (_, leaf) in last.items() if leaf == WRONG]
+        assert {at for low, high in found.bad for at in range(low, high)} == {
+            at for block in wrong for at in range(start + block * BLOCK, min(start + (block + 1) * BLOCK, end))
+        }
+        assert found.guilty == self.liars(piece)
+        self.done[piece] = {block: ("", leaf) for block, (_, leaf) in last.items() if leaf != WRONG}
+        self.failed[piece] = []
+        self.untouched.discard(piece)
 
     @rule(which=st.integers(0, 20))
     def fail(self, which: int) -> None:

@@ -32,7 +32,7 @@ def test_what_was_verified_is_taken_up(kit: Kit) -> None:
     put(store, SAMPLE, 1, 3)
     now(store.write(0, [SAMPLE.at(0, BLOCK)], "s"))
     now(store.close())
-    assert kit.names() == ["file.bin.part", "file.bin.part.journal"]
+    assert kit.names() == [".file.bin.part.leaves", "file.bin.part", "file.bin.part.journal"]
     store = kit.open()
     assert marks(store) == [1, 3]
     assert store.remaining() == [(0, PIECE), (2 * PIECE, 3 * PIECE)]
