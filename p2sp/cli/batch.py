@@ -42,7 +42,9 @@ class Batch:
             index=site.file.index if site is not None else None,
             trackers=site.file.trackers if site is not None else (),
             address=options.address,
-            listen=(options.address or "0.0.0.0", 0) if site is not None else None,  # noqa: S104 - peers come from anywhere
+            listen=(options.address or "0.0.0.0", 0) if site is not None or options.clear_text else None,  # noqa: S104 - peers come from anywhere
+            clear_text=options.clear_text,
+            lan=options.lan and site is not None,
             max_upload=options.max_upload,
             max_download=options.max_download,
             connections=options.connections,

@@ -182,6 +182,8 @@ class Demo:
                 connect_from="127.2.0.5",
                 max_upload=int(self._rate * 0.75),
                 scan_interval=1,
+                # All ISPs of the demonstration are on one loopback interface.
+                lan=False,
                 **node,
             )
         )
@@ -224,7 +226,7 @@ class Demo:
     # -- the actors ------------------------------------------------------------------------------------------
 
     def _start_client(self, client: _Client, resource: str, *, seed: bool) -> None:
-        arguments = ["p2sp.cli", "get", "-v", resource, "--site", "site.toml", "--address", client.address]
+        arguments = ["p2sp.cli", "get", "-v", resource, "--site", "site.toml", "--address", client.address, "--no-lan"]
         arguments += ["-o", f"{client.name.replace(' ', '-')}.bin", "--summary", client.summary, "--progress", "json"]
         arguments += ["--max-upload", str(int(self._rate * 0.75))]
         if seed:

@@ -76,6 +76,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--why", is_flag=True, help="Say at the end what each source gave, and why it was left.")
 @click.option("--summary", type=_FILE, help="Write a JSON account here when done.")
 @click.option("--torrent", type=_FILE, help="Write the .torrent here when done.")
+@click.option(
+    "--lan/--no-lan",
+    default=True,
+    show_default=True,
+    help="With --site: find peers on our own network by multicast, and be found.",
+)
+@click.option(
+    "--clear-text", is_flag=True, help="Speak with foreign BitTorrent clients, too: without encryption and keys."
+)
 @click.option("--address", metavar="IP", help="Local address to connect from and to listen on.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
 @click.option("--rename", is_flag=True, help="Write name.1.ext where name.ext is there already.")

@@ -36,6 +36,7 @@ class GetOptions:
     in_order: bool = False
     select: Selection | None = None
     clear_text: bool = False
+    lan: bool = True
     summary: Path | None = None
     torrent: Path | None = None
     address: str | None = None

@@ -48,8 +48,8 @@ class Node:
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
     by the network's too where the node trusts one. Without an identity it makes a fresh one when somebody is to see
     it. `address` is the local address to connect from, `listen` address and port of the wire; `clear_text` has it speak
-    with foreign BitTorrent clients too, `lan` call out what it shares on the networks it listens on. `authorities`, `credentials` and `proxy` are about servers: whom else to trust,
-    what to tell them, through whom to reach them.
+    with foreign BitTorrent clients too, `lan` call out what it shares on the networks it listens on. `authorities`,
+    `credentials` and `proxy` are about servers: whom else to trust, what to tell them, through whom to reach them.
     """
 
     def __init__(

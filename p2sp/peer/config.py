@@ -27,6 +27,8 @@ class PeerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
     max_upload: str | int | None = None
     max_download: str | int | None = None
     slots: Annotated[int, Meta(ge=1, le=1000)] = 8
+    clear_text: bool = False
+    lan: bool = True
     scan_interval: str | int | float = "10s"
 
     @property

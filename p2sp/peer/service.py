@@ -34,6 +34,8 @@ def make_service(config: PeerConfig, config_path: Path, reactor: Any) -> RoleSer
         max_upload=config.upload_rate,
         max_download=config.download_rate,
         slots=config.slots,
+        clear_text=config.clear_text,
+        lan=config.lan,
     )
     keeper = Keeper(node, folder)
     api = Api(trust, reactor, role="peer", node_id=identity.node_id)

@@ -31,6 +31,7 @@ class SuperNodeConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     max_upload: str | int | None = None
     max_fill: str | int | None = None
     slots: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    clear_text: bool = False
     fills: Annotated[int, Meta(ge=1, le=100)] = 4
     allow_targets: Annotated[list[str], Meta(max_length=100)] = field(default_factory=list)
     first_heartbeat: str | int | float = "1s"
