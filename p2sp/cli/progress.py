@@ -3,7 +3,8 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TextIO
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import attrs
 import msgspec
@@ -12,6 +13,10 @@ from twisted.internet.task import LoopingCall
 
 from p2sp.download.report import SourceSummary
 from p2sp.schedule.spans import Kind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
 
 WORDS = {Kind.SERVER: "server", Kind.SUPERNODE: "super node", Kind.PEER: "peer"}
 COLOURS = {Kind.SERVER: "blue", Kind.SUPERNODE: "magenta", Kind.PEER: "green"}
@@ -187,14 +192,23 @@ class BarProgress:
     explains = False
 
     def __init__(self, out: TextIO) -> None:
-        # Drawing is slow to import; pipes and scripts never pay for it.
+        self._out = out
+        self._rows: dict[str, Any] = {}
+
+    @cached_property
+    def _console(self) -> "Console":
+        # Drawing is slow to import; pipes, scripts and what is done before there is something to draw never pay for it.
         from rich.console import Console
+
+        return Console(file=self._out)
+
+    @cached_property
+    def _live(self) -> "Live":
         from rich.live import Live
 
-        self._console = Console(file=out)
-        self._live = Live("", console=self._console, auto_refresh=False, transient=True)
-        self._live.start()
-        self._rows: dict[str, Any] = {}
+        live = Live("", console=self._console, auto_refresh=False, transient=True)
+        live.start()
+        return live
 
     def show(self, snapshot: Snapshot) -> None:
         self._rows[snapshot.name] = self._draw(snapshot)
@@ -240,7 +254,8 @@ class BarProgress:
             self.say(f"{name}: {source_in_words(source)}")
 
     def close(self) -> None:
-        self._live.stop()
+        if "_live" in vars(self):
+            self._live.stop()
 
 
 def make_progress(kind: str, out: TextIO = sys.stderr) -> Progress:

@@ -218,6 +218,14 @@ def test_why_in_json() -> None:
     }
 
 
+def test_what_is_done_before_there_is_a_bar_leaves_no_trace() -> None:
+    out = Terminal()
+    view = BarProgress(out)
+    view.done("x.bin")
+    view.close()
+    assert out.getvalue() == ""
+
+
 def test_a_bar_for_each() -> None:
     view = BarProgress(Terminal())
     try:
