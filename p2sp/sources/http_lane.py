@@ -271,15 +271,17 @@ class Lane:
             self.resumeProducing()
         return done
 
-    async def serve_all(self, sink: ISpanSink) -> int:
-        """Deliver the held body to its end, wherever that is; its length. Raises SourceError when it is cut off.
+    async def serve_all(self, sink: ISpanSink, most: int = sys.maxsize) -> int:
+        """Deliver the held body to its end, wherever that is, but no more than `most` bytes; how many there were.
+
+        Raises SourceError when it is cut off.
 
         Without a length only the chunked coding tells the end from a broken connection (RFC 9112, 6.3); a body that
         ends with the connection is taken as whole, as every client does.
         """
         assert self._body is not None
         self._body.open_ended = True
-        return await self.serve(self._body.position, sys.maxsize, sink)
+        return await self.serve(self._body.position, most, sink)
 
     def cut(self, stop: int) -> None:
         """End the running fetch at `stop`."""

@@ -161,6 +161,24 @@ async def read_small(connect: Connect, url: str, limit: int) -> bytes:
         found.close()
 
 
+async def read_answer(connect: Connect, url: str, limit: int) -> bytes:
+    """What a plain GET is answered with, whether or not its length is told: for services that know of no ranges.
+
+    Raises SourceError, also when it is longer than `limit` bytes.
+    """
+    lane = connect.lane(url)
+    try:
+        answer = await lane.request(url, Headers())
+        check_status(url, answer)
+        sink = _Collector()
+        lane.body_at(0, answer.length)
+        if await lane.serve_all(sink, limit + 1) > limit:
+            raise SourceError(f"{url}: its answer is longer than {limit} bytes")
+        return b"".join(sink.parts)
+    finally:
+        lane.close()
+
+
 @implementer(ISpanSink)
 class _Collector:
     """A sink that keeps what it gets, for documents of bounded size."""

@@ -57,7 +57,7 @@ class PeerNetwork:
         self._reactor = reactor
         self._clock = IReactorTime(reactor)
         self._identity = identity
-        self._peer_id = b"-PS0100-" + bytes.fromhex(identity.node_id)[:12]
+        self.peer_id = b"-PS0100-" + bytes.fromhex(identity.node_id)[:12]
         self._gate = Gate(self._clock, upload)
         self._choker: Choker[PeerLink] = Choker(slots)
         self._ways = Ways(reactor, identity)
@@ -94,7 +94,7 @@ class PeerNetwork:
 
     def share(self, shared: IShared) -> None:
         """Take part in a resource. Raises ValueError when we do already."""
-        swarm = Swarm(shared, self._clock, self._gate, self.node_id, self._peer_id)
+        swarm = Swarm(shared, self._clock, self._gate, self.node_id, self.peer_id)
         if swarm.info_hash in self._swarms:
             swarm.close("shared twice")
             raise ValueError(f"resource {shared.resource_id.hex()} is shared already")
@@ -184,7 +184,7 @@ class PeerNetwork:
             swarm.admit(link)
 
     def greeted(self, link: PeerLink, handshake: Handshake) -> None:
-        if handshake.peer_id == self._peer_id:
+        if handshake.peer_id == self.peer_id:
             raise LinkRefused("a link to ourselves", Why.OURSELVES)
         swarm = self._of.get(link)
         if swarm is None:
