@@ -199,8 +199,11 @@ class PeerLink(TwistedProtocol, Gathering):
             if self._unsent > MAX_UNSENT:
                 self.close("the other side does not read what it asks for", Why.NOT_READING, abort=True)
                 return
-        # Buffers are joined right away, so views will do as well as bytes.
-        self.transport.writeSequence(cast(list[bytes], outgoing))
+        if self.secure:
+            # TLS joins buffers right away, so views will do as well as bytes.
+            self.transport.writeSequence(cast(list[bytes], outgoing))
+        else:
+            self.transport.write(b"".join(outgoing))
 
     def tick(self) -> None:
         """Look at the clock: to be called every few seconds."""
