@@ -1,7 +1,7 @@
 """What does a client do that nobody here wrote? libtorrent, on loopback, in clear text over TCP.
 
 Run as `python -m tests.integration.libtorrent_child --listen PORT --save FOLDER TORRENT_OR_MAGNET`; seeds what lies in
-the folder and fetches what does not. Says `ready at PORT`, `has PIECES of PIECES` whenever that changes, and `complete`.
+the folder and fetches what does not. Says `ready at PORT`, `has PIECES of PIECES` when that changes, and `complete`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import libtorrent
 LOOPBACK = "127.0.0.1"
 
 
-def settings(port: int) -> dict[str, Any]:
+def settings(port: int) -> Any:
     """TCP on loopback and nothing else."""
     return {
         "listen_interfaces": f"{LOOPBACK}:{port}",
@@ -39,10 +39,8 @@ def settings(port: int) -> dict[str, Any]:
 
 def wanted(what: str, folder: str) -> Any:
     """What to take part in: a file with metainfo, or a magnet link."""
-    if what.startswith("magnet:"):
-        params = libtorrent.parse_magnet_uri(what)
-    else:
-        params = libtorrent.load_torrent_file(what)
+    read = libtorrent.parse_magnet_uri if what.startswith("magnet:") else libtorrent.load_torrent_file
+    params = read(what)
     params.save_path = folder
     # Not queued, and without looking for others than those named.
     params.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.threads import deferToThread
@@ -63,11 +64,11 @@ class WithLibtorrent(NodeCase):
         seen = iter([False, True])
         await self.until(lambda: next(seen, True))
 
-    async def ours(self, **options: float) -> Transfer:
+    async def ours(self, **options: Any) -> Transfer:
         """A seed of ours that takes foreign clients."""
         return await self.seeding(DESCRIPTOR, DATA, node=self.node(clear_text=True, **options))
 
-    async def wanting(self, *foreign: "Foreign", **options: float) -> Transfer:
+    async def wanting(self, *foreign: "Foreign", **options: Any) -> Transfer:
         """A download of ours to be, with a link to each of these."""
         leech = self.leech(DESCRIPTOR, node=self.node(clear_text=True, **options))
         leech.start()
