@@ -8,7 +8,7 @@ from p2sp.resource.layout import Block, Layout
 from p2sp.resource.merkle import BLOCK
 from p2sp.wire.codec import Decoder, encode
 from p2sp.wire.errors import LocalProtocolError, RemoteProtocolError
-from p2sp.wire.extensions import OURS, Abilities, encode_abilities
+from p2sp.wire.extensions import OURS, PEX, Abilities, encode_abilities
 from p2sp.wire.messages import (
     RESERVED,
     AllowedFast,
@@ -33,6 +33,7 @@ from p2sp.wire.messages import (
     Suggest,
     Unchoke,
 )
+from p2sp.wire.pex import Neighbour, Neighbours
 from p2sp.wire.session import Session
 from p2sp.wire.speaking import REQQ
 from tests.wire.support import ALICE, BOB, HASH
@@ -116,6 +117,7 @@ STRANGER: Final[list[Callable[[Reader], Message]]] = [
     lambda reader: HashReject(*_fields(_run(reader))),
     lambda reader: Hashes(*_fields(_run(reader)), reader.take(64)),
     lambda reader: Handshake(HASH, BOB, RESERVED),
+    lambda reader: Extended(OURS[PEX], b"d5:added6:" + reader.take(6) + b"e"),
 ]
 
 
@@ -139,6 +141,7 @@ WISHES: Final[list[Callable[[Session, Reader], object]]] = [
     lambda session, reader: session.ask_hashes(_run(reader)),
     lambda session, reader: session.give_hashes(_run(reader), bytes(64)),
     lambda session, reader: session.describe(LAYOUT, 312, [0, 1]),
+    lambda session, reader: session.tell_of_others(Neighbours((Neighbour("127.0.0.1", 1 + reader.byte()),)), {}),
 ]
 
 
@@ -198,7 +201,15 @@ def run_script(data: bytes) -> None:
     way = reader.byte()
     known = bool(way & 1)
     session = Session()
-    session.open(HASH, ALICE, layout=LAYOUT if known else None, have=[0, 1] if known else [])
+    session.open(
+        HASH,
+        ALICE,
+        layout=LAYOUT if known else None,
+        have=[0, 1] if known else [],
+        host="127.0.0.1",
+        port=6881,
+        pex=not way & 8,
+    )
     books = Books()
     try:
         if way & 2:

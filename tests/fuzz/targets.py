@@ -5,6 +5,7 @@ one, `tests.fuzz.test_corpus` tries again what was found before.
 """
 
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from bencode2 import bencode
@@ -12,7 +13,7 @@ from bencode2 import bencode
 from p2sp.resource.descriptor import parse_info, parse_torrent
 from p2sp.resource.errors import DescriptorError, MagnetError, MetalinkError
 from p2sp.resource.magnet import parse_magnet
-from p2sp.resource.merkle import HASH_SIZE, check_proof, height_for, piece_height
+from p2sp.resource.merkle import HASH_SIZE, blocks_in, check_proof, height_for, leaf_hashes
 from p2sp.resource.metalink_xml import parse_metalink, write_metalink
 from p2sp.wire.codec import Decoder, Limits, encode
 from p2sp.wire.errors import RemoteProtocolError
@@ -23,19 +24,26 @@ from p2sp.wire.extensions import (
     decode_abilities,
     decode_dont_have,
     decode_metadata,
+    decode_pex,
     encode_abilities,
     encode_dont_have,
     encode_metadata,
 )
+from p2sp.wire.hashes import split_hashes
 from p2sp.wire.messages import HashRequest, Message
 from p2sp.wire.metadata import InfoAssembly, LayerPlan, Library
+from p2sp.wire.pex import MAX_READ, callable_from, encode_neighbours
 from tests.fuzz.script import Reader, run_script
 from tests.wire.support import make_resource
 
 LARGEST_FRAME: Final = max(Limits().bitfield, Limits().of(22)) + 4
-RESOURCE, _ = make_resource([40 * 16384 + 5, 100, 3 * 16384], 16384)
+RESOURCE, DATA = make_resource([40 * 32768 + 5, 100, 3 * 32768], 32768)
 LIBRARY = Library(RESOURCE)
-LEVEL = piece_height(RESOURCE.piece_length)
+LEAVES: Final[list[list[bytes]]] = []
+for _piece in range(RESOURCE.layout.piece_count):
+    _size = RESOURCE.layout.piece_size(_piece)
+    LEAVES.append(leaf_hashes(DATA[:_size]))
+    DATA = DATA[_size:]
 
 
 def _decoded(parts: list[bytes]) -> tuple[list[Message], str]:
@@ -102,6 +110,26 @@ def extensions(data: bytes) -> None:
     assert encode_dont_have(lost.piece) == payload
 
 
+def pex(data: bytes) -> None:
+    """News of other nodes are read, within bounds, or refused; what was read is written so that it is read the same."""
+    try:
+        read = decode_pex(data)
+    except RemoteProtocolError:
+        return
+    assert max(len(read.added), len(read.dropped)) <= MAX_READ
+    again = decode_pex(encode_neighbours(read))
+    assert set(again.added) == set(read.added)
+    assert set(again.dropped) == set(read.dropped)
+    for node in callable_from(read.added, "192.0.2.1"):
+        assert node.node_id
+        assert not _mapped(node.host).is_loopback
+
+
+def _mapped(host: str) -> IPv4Address | IPv6Address:
+    address = ip_address(host)
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
 def metadata(data: bytes) -> None:
     """Parts of an info dict, true ones and others, in any order: what comes out whole has the resource's id."""
     reader = Reader(data)
@@ -158,17 +186,20 @@ def questions(data: bytes) -> None:
     reader = Reader(data)
     roots = [entry.pieces_root or b"" for entry in RESOURCE.files]
     while reader.more:
-        root = reader.take(HASH_SIZE) if (which := reader.byte()) > 250 else roots[which % len(roots)]
-        request = HashRequest(
-            root.ljust(HASH_SIZE), *(reader.number(4) if (way := reader.byte()) > 200 else way for _ in range(4))
-        )
-        answer = LIBRARY.hashes(request)
-        if answer is None:
+        file = (which := reader.byte()) % len(roots)
+        root = reader.take(HASH_SIZE).ljust(HASH_SIZE) if which > 250 else roots[file]
+        fields = (reader.number(4) if (way := reader.byte()) > 200 else way for _ in range(4))
+        request = HashRequest(root, *fields)
+        pieces = LIBRARY.pieces_for(request)
+        if pieces is None:
+            assert LIBRARY.hashes(request) is None
             continue
-        values = [answer[at : at + HASH_SIZE] for at in range(0, len(answer), HASH_SIZE)]
+        answer = LIBRARY.hashes(request, [leaf for piece in pieces for leaf in LEAVES[piece]])
+        assert answer is not None
+        values = split_hashes(answer)
         nodes, uncles = values[: request.length], values[request.length :]
         assert len(nodes) == request.length
-        height = height_for(len(RESOURCE.layers[root])) + LEVEL - request.base
+        height = height_for(blocks_in(RESOURCE.layout.lengths[file])) - request.base
         if request.proof == height - 1:
             assert check_proof(nodes, request.base, request.index, uncles, root, height)
 
@@ -229,6 +260,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         session,
         abilities,
         extensions,
+        pex,
         metadata,
         hashes,
         questions,

@@ -22,7 +22,7 @@ LONGEST = {"session": 300, "frames": 500}
 """Bytes of an input, where short ones say as much; 1000 otherwise."""
 
 TARGETS = (
-    "frames session abilities extensions metadata hashes questions torrent info metalink magnet".split()  # noqa: SIM905
+    "frames session abilities extensions pex metadata hashes questions torrent info metalink magnet".split()  # noqa: SIM905
 )
 
 

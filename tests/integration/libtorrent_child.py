@@ -77,7 +77,8 @@ def main() -> None:
         if not ready and status.state not in (status.checking_files, status.checking_resume_data):
             ready = True
             say(f"ready at {session.listen_port()}")
-        count = handle.torrent_file().num_pieces() if status.has_metadata else 0
+        info = handle.torrent_file()
+        count = info.num_pieces() if info is not None else 0
         now = "complete" if ready and status.is_seeding else f"has {status.num_pieces} of {count}"
         if now != said:
             said = now
