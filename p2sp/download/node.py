@@ -47,9 +47,10 @@ class Node:
 
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
     by the network's too where the node trusts one. Without an identity it makes a fresh one when somebody is to see
-    it. `address` is the local address to connect from, `listen` address and port of the wire; `clear_text` has it speak
-    with foreign BitTorrent clients too, `lan` call out what it shares on the networks it listens on. `authorities`,
-    `credentials` and `proxy` are about servers: whom else to trust, what to tell them, through whom to reach them.
+    it. `address` is the local address to connect from, `listen` address and port of the wire. A `generous` node serves
+    others whatever they give; `clear_text` has it speak with foreign BitTorrent clients too, `lan` call out what it
+    shares on the networks it listens on. `authorities`, `credentials` and `proxy` are about servers: whom else to
+    trust, what to tell them, through whom to reach them.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Node:
         max_upload: float | None = None,
         max_download: float | None = None,
         slots: int = 8,
+        generous: bool = False,
         clear_text: bool = False,
         lan: bool = False,
         connections: int = 4,
@@ -98,6 +100,7 @@ class Node:
         )
         self._upload_limit = bucket(max_upload)
         self._slots = slots
+        self._generous = generous
         self._clear_text = clear_text
         self._calls_out = lan
         self._index_api = self.api(index) if index else None
@@ -119,6 +122,8 @@ class Node:
             self.identity,
             upload=self._upload_limit,
             slots=self._slots,
+            generous=self._generous,
+            rng=self.rng,
             clear_text=self._clear_text,
         )
 

@@ -81,6 +81,7 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
         max_upload=config.upload_rate,
         max_download=config.fill_rate,
         slots=config.slots,
+        generous=True,
         clear_text=config.clear_text,
         allowed=config.allowed,
     )

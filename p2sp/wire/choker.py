@@ -1,50 +1,174 @@
 """Whom do we serve?"""
 
 from collections.abc import Collection, Hashable
+from random import Random
 from typing import Final, Generic, TypeVar
 
+import attrs
+
+ROUND: Final = 10.0
+"""Seconds after which who gives us most is looked at anew."""
+
+OPTIMISTIC: Final = 30.0
+"""Seconds that somebody is served on trial, whatever he gives."""
+
+NEW: Final = 60.0
+"""Seconds after joining in which somebody is taken on trial thrice as likely as others."""
+
 TURN: Final = 30.0
-"""Seconds after which a slot changes hands while others wait."""
+QUOTA: Final = 16 * 1024 * 1024
+"""Of who gives nothing back a turn ends after so many seconds and bytes, if others wait."""
+
+LONGEST_TURN: Final = 120.0
+"""Seconds after which a turn ends however little was taken."""
 
 K = TypeVar("K", bound=Hashable)
 
 
-class Choker(Generic[K]):
-    """Gives a number of upload slots to who is interested, and sees to it that nobody waits for ever.
+@attrs.frozen
+class Applicant(Generic[K]):
+    """One link, as the choker sees it.
 
-    As long as slots are free everybody who is interested has one. When others wait, every 30 seconds the one who has
-    had a slot longest makes room for the one who has waited longest. `now` is any steady count of seconds.
+    `given` are the bytes it gave us, `taken` those it took, both since it joined; `trading` is said of one that has
+    something we still want to get, so that giving is to depend on giving.
+    """
+
+    key: K
+    interested: bool
+    trading: bool = False
+    given: int = 0
+    taken: int = 0
+
+
+@attrs.define(eq=False)
+class _Standing:
+    """What is remembered of a link between two looks."""
+
+    joined: float
+    given: int
+    rate: float = 0.0
+    turn_since: float = 0.0
+    turn_taken: int = 0
+
+
+class Choker(Generic[K]):
+    """Gives a number of upload slots to who is interested.
+
+    As long as slots are free everybody who is interested has one. When others wait: who trades is served for what he
+    gives (the rate of the last seconds), who only takes in turns with a quota, the longest waiting first; slots are
+    shared between the two by their numbers. One slot goes to somebody on trial, newcomers favoured, so that better
+    ones are found and nobody is left out for ever. With a single slot all take turns. `now` is any steady count of
+    seconds.
     """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._holders: dict[K, None] = {}
+        self._standing: dict[K, _Standing] = {}
+        self._traders: list[K] = []
+        self._takers: list[K] = []
         self._waiting: dict[K, None] = {}
-        self._turned: float | None = None
+        self._trial: K | None = None
+        self._trial_since = 0.0
+        self._round: float | None = None
+        self._rank_anew = False
 
-    def decide(self, interested: Collection[K], now: float) -> Collection[K]:
-        """Who is to be unchoked now; everybody else is to be choked."""
-        wanted = set(interested)
-        self._holders = {key: None for key in self._holders if key in wanted}
-        self._waiting = {key: None for key in self._waiting if key in wanted}
-        for key in interested:
-            if key not in self._holders:
-                self._waiting.setdefault(key)
-        while self._waiting and len(self._holders) < self._slots:
-            self._promote()
-        if not self._waiting or not self._holders:
-            self._turned = None
-        elif self._turned is None:
-            self._turned = now
-        elif now - self._turned >= TURN:
-            self._turned = now
-            oldest = next(iter(self._holders))
-            del self._holders[oldest]
-            self._promote()
-            self._waiting[oldest] = None
-        return self._holders.keys()
+    def decide(self, applicants: Collection[Applicant[K]], now: float, rng: Random) -> Collection[K]:
+        """Who is to be unchoked now; everybody else is to be choked. `applicants` are all links there are."""
+        by_key = {applicant.key: applicant for applicant in applicants}
+        self._note(by_key, now)
+        interested = [applicant for applicant in applicants if applicant.interested]
+        traders = [each.key for each in interested if each.trading and self._slots > 1]
+        chosen = set(traders)
+        takers = [each.key for each in interested if each.key not in chosen]
+        trial = 1 if 1 < self._slots < len(interested) else 0
+        for_traders, for_takers = self._shares(len(traders), len(takers), self._slots - trial)
+        self._choose_traders(traders, for_traders, now)
+        self._choose_takers(takers, for_takers, by_key, now)
+        served = {*self._traders, *self._takers}
+        if trial:
+            self._choose_trial([each.key for each in interested if each.key not in served], now, rng)
+        else:
+            self._trial = None
+        if self._trial is not None:
+            served.add(self._trial)
+        self._waiting = {
+            key: None
+            for key in [*self._waiting, *(each.key for each in interested)]
+            if key in by_key and by_key[key].interested and key not in served
+        }
+        return served
 
-    def _promote(self) -> None:
-        first = next(iter(self._waiting))
-        del self._waiting[first]
-        self._holders[first] = None
+    def _note(self, applicants: dict[K, Applicant[K]], now: float) -> None:
+        """Take up what was given since the last round, and who is new or gone."""
+        self._standing = {key: standing for key, standing in self._standing.items() if key in applicants}
+        for key, applicant in applicants.items():
+            if key not in self._standing:
+                self._standing[key] = _Standing(now, applicant.given)
+        if self._round is None:
+            self._round = now
+        elif now - self._round >= ROUND:
+            for key, standing in self._standing.items():
+                given = applicants[key].given
+                # The round before counts as much: who is fast now and then is not thrown out for a pause.
+                standing.rate = (standing.rate + (given - standing.given) / (now - self._round)) / 2
+                standing.given = given
+            self._round = now
+            self._rank_anew = True
+
+    @staticmethod
+    def _shares(traders: int, takers: int, slots: int) -> tuple[int, int]:
+        """Slots of the two: by their numbers, neither is without; what one does not need the other has."""
+        if not traders or not takers or slots < 2:
+            return (slots, 0) if traders else (0, slots)
+        share = min(max(round(slots * traders / (traders + takers)), 1), slots - 1)
+        share = min(share, traders)
+        rest = min(slots - share, takers)
+        return min(slots - rest, traders), rest
+
+    def _choose_traders(self, interested: list[K], slots: int, now: float) -> None:
+        present = set(interested)
+        before = [key for key in self._traders if key in present]
+        waiting = {key: place for place, key in enumerate(self._waiting)}
+
+        def rank(key: K) -> tuple[float, int]:
+            # Of those who give the same, which may be nothing, each has its turn.
+            standing = self._standing[key]
+            fresh = key in before and now - standing.turn_since < TURN
+            return (-standing.rate, -1 if fresh else waiting.get(key, len(waiting)))
+
+        kept = [] if self._rank_anew else before[:slots]
+        self._rank_anew = False
+        self._traders = kept + sorted((key for key in interested if key not in kept), key=rank)[: slots - len(kept)]
+        for key in self._traders:
+            if key not in before:
+                self._standing[key].turn_since = now
+
+    def _choose_takers(self, interested: list[K], slots: int, by_key: dict[K, Applicant[K]], now: float) -> None:
+        present = set(interested)
+        waiting = [key for key in self._waiting if key in present]
+        waiting += [key for key in interested if key not in self._waiting and key not in self._takers]
+        holders = [key for key in self._takers if key in present]
+        free = slots - len(holders)
+        # Who has had his turn makes room, the longest served first, for as many as wait.
+        for key in [key for key in holders if self._through(by_key[key], now)][: max(len(waiting) - free, 0)]:
+            holders.remove(key)
+        for key in holders[slots:]:
+            holders.remove(key)
+        for key in waiting[: slots - len(holders)]:
+            holders.append(key)
+            standing = self._standing[key]
+            standing.turn_since, standing.turn_taken = now, by_key[key].taken
+        self._takers = holders
+
+    def _through(self, applicant: Applicant[K], now: float) -> bool:
+        standing = self._standing[applicant.key]
+        served = now - standing.turn_since
+        return served >= LONGEST_TURN or (served >= TURN and applicant.taken - standing.turn_taken >= QUOTA)
+
+    def _choose_trial(self, others: list[K], now: float, rng: Random) -> None:
+        if self._trial in others and now - self._trial_since < OPTIMISTIC:
+            return
+        candidates = [key for key in others if key != self._trial] or others
+        weights = [3 if now - self._standing[key].joined < NEW else 1 for key in candidates]
+        self._trial = rng.choices(candidates, weights)[0] if candidates else None
+        self._trial_since = now

@@ -1,6 +1,7 @@
 """Which connections to other nodes do we take and make, and which resource is each for?"""
 
 from collections import Counter
+from random import Random
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
@@ -18,7 +19,7 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.net.trust import server_context
 from p2sp.schedule.spans import Kind
 from p2sp.wire.calls import Ways
-from p2sp.wire.choker import Choker
+from p2sp.wire.choker import Applicant, Choker
 from p2sp.wire.door import Door, Visitor
 from p2sp.wire.errors import LinkLost, LinkRefused, Why
 from p2sp.wire.interfaces import IShared
@@ -37,7 +38,8 @@ class PeerNetwork:
 
     `reactor` is both TCP and time. `clear_text` lets foreign BitTorrent clients in and calls them, without TLS and
     without node ids; resources marked private (BEP 27) excepted. `upload` caps what is given to all others together,
-    `bounds` how many connections there are. Links between the same two nodes: one for each resource.
+    `bounds` how many connections there are; `slots` are the links served at a time, in a `generous` node whatever they
+    give. Links between the same two nodes: one for each resource.
     """
 
     _log = Logger()
@@ -50,7 +52,9 @@ class PeerNetwork:
         clear_text: bool = False,
         upload: TokenBucket | None = None,
         slots: int = 8,
+        generous: bool = False,
         bounds: Bounds | None = None,
+        rng: Random | None = None,
     ) -> None:
         self.node_id = identity.node_id
         self.clear_text = clear_text
@@ -60,6 +64,8 @@ class PeerNetwork:
         self.peer_id = b"-PS0100-" + bytes.fromhex(identity.node_id)[:12]
         self._gate = Gate(self._clock, upload)
         self._choker: Choker[PeerLink] = Choker(slots)
+        self._generous = generous
+        self._rng = rng or Random()
         self._ways = Ways(reactor, identity)
         self._register = Register(bounds or Bounds())
         self._swarms: dict[bytes, Swarm] = {}
@@ -277,19 +283,24 @@ class PeerNetwork:
         return swarm
 
     def _choke(self) -> None:
-        interested = [
-            link
-            for link in self._register.links
-            if link.is_joined and not link.closing and link.session.remote_interested
+        joined = [link for link in self._register.links if link.is_joined and not link.closing]
+        applicants = [
+            Applicant(
+                link,
+                link.session.remote_interested,
+                not self._generous and self._of[link].wanting,
+                link.downloaded,
+                link.uploaded,
+            )
+            for link in joined
         ]
-        served = set(self._choker.decide(interested, self._clock.seconds()))
-        for link in self._register.links:
-            if link.is_joined and not link.closing:
-                if link in served:
-                    link.session.unchoke()
-                else:
-                    link.session.choke()
-                link.flush()
+        served = set(self._choker.decide(applicants, self._clock.seconds(), self._rng))
+        for link in joined:
+            if link in served:
+                link.session.unchoke()
+            else:
+                link.session.choke()
+            link.flush()
 
     def _tick(self) -> None:
         for link in list(self._register.links):

@@ -51,6 +51,11 @@ class Swarm:
         return self.shared.resource_id[:20]
 
     @property
+    def wanting(self) -> bool:
+        """Whether there is something to get from others still."""
+        return self.store is None or not self.store.complete
+
+    @property
     def private(self) -> bool:
         """Whether the resource never leaves TLS (BEP 27), as far as it is described."""
         return self.descriptor is not None and self.descriptor.private

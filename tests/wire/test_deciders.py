@@ -1,54 +1,7 @@
-"""Do choker and pipeline decide as they promise?"""
-
-from hypothesis import given
-from hypothesis import strategies as st
+"""Does the pipeline decide as it promises?"""
 
 from p2sp.resource.merkle import BLOCK
-from p2sp.wire.choker import TURN, Choker
 from p2sp.wire.pipeline import CEILING, FLOOR, Pipeline
-
-
-def test_free_slots_are_given_at_once() -> None:
-    choker: Choker[str] = Choker(2)
-    assert set(choker.decide(["a"], 0)) == {"a"}
-    assert set(choker.decide(["a", "b", "c"], 1)) == {"a", "b"}
-    assert set(choker.decide(["a", "c"], 2)) == {"a", "c"}
-    assert set(choker.decide([], 3)) == set()
-
-
-def test_the_longest_served_makes_room_for_the_longest_waiting() -> None:
-    choker: Choker[str] = Choker(2)
-    everybody = ["a", "b", "c", "d"]
-    choker.decide(everybody, 0)
-    assert set(choker.decide(everybody, TURN - 1)) == {"a", "b"}
-    assert set(choker.decide(everybody, TURN)) == {"b", "c"}
-    assert set(choker.decide(everybody, TURN + 1)) == {"b", "c"}
-    assert set(choker.decide(everybody, 2 * TURN)) == {"c", "d"}
-    assert set(choker.decide(everybody, 3 * TURN)) == {"d", "a"}
-
-
-def test_a_turn_counts_from_when_somebody_waits() -> None:
-    choker: Choker[str] = Choker(1)
-    choker.decide(["a"], 0)
-    assert set(choker.decide(["a", "b"], 1000)) == {"a"}
-    assert set(choker.decide(["a", "b"], 1000 + TURN)) == {"b"}
-
-
-@given(st.integers(1, 4), st.integers(1, 12))
-def test_nobody_waits_for_ever(slots: int, peers: int) -> None:
-    choker: Choker[int] = Choker(slots)
-    served: set[int] = set()
-    for turn in range(peers + 1):
-        now = choker.decide(range(peers), turn * TURN)
-        assert len(now) == min(slots, peers)
-        served |= set(now)
-    assert served == set(range(peers))
-
-
-def test_without_slots_nobody_is_served() -> None:
-    choker: Choker[str] = Choker(0)
-    assert not choker.decide(["a"], 0)
-    assert not choker.decide(["a"], TURN)
 
 
 def run(pipeline: Pipeline, rate: float, seconds: int, start: int = 0) -> None:
