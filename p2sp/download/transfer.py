@@ -13,6 +13,7 @@ from p2sp.download.comparisons import Comparisons
 from p2sp.download.conductor import Conductor
 from p2sp.download.dialler import Dialler
 from p2sp.download.errors import DownloadError
+from p2sp.download.foreign import Hints
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
 from p2sp.resource.descriptor import Descriptor
@@ -27,7 +28,7 @@ from p2sp.storage.interfaces import IPieceStore
 from p2sp.wire.interfaces import IShared
 
 if TYPE_CHECKING:
-    from p2sp.download.finder import TrackerFinder
+    from p2sp.download.announcing import Finders
     from p2sp.wire.link import PeerLink
 
 MAX_MIRRORS = 32
@@ -54,8 +55,10 @@ class Transfer:
         mode: Mode = Mode.FAST,
         in_order: bool = False,
         floor_rate: float = 0.0,
+        hints: Hints | None = None,
     ) -> None:
         self.node = node
+        self.hints = hints or Hints()
         self.report = Report(node.reactor.seconds())
         self.content = content
         self.store = store
@@ -72,7 +75,7 @@ class Transfer:
         self._started = False
         self._leave_lan: Callable[[], None] | None = None
         self._trackers = list(node.trackers if trackers is None else trackers)
-        self._finder: TrackerFinder | None = None
+        self._finder: Finders | None = None
         self._dialler = Dialler(node.reactor, self._call, node.rng, failed=self._call_failed)
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -92,6 +95,14 @@ class Transfer:
             self._leave_lan = self.node.lan.watch(self.resource_id[:20], self._on_lan)
         if self.store is None or not self.store.complete:
             self._dialler.start()
+
+    @property
+    def asks_foreigners(self) -> bool:
+        """Whether clients outside of our network are looked for: where clear text is allowed, and the resource is not
+        private, which never leaves TLS.
+        """
+        private = self.descriptor is not None and self.descriptor.private
+        return bool(self.hints) and self.node.clear_text and not private
 
     def find_descriptor(self, deadline: float) -> "Deferred[Descriptor]":
         """The descriptor, from peers; for a transfer begun with an id alone. Fails with DownloadError."""
@@ -138,7 +149,7 @@ class Transfer:
             mode=self._mode,
             in_order=self._in_order,
             floor_rate=self._floor_rate,
-            scatter=bool(self.resource_id and self._trackers),
+            scatter=bool(self.resource_id and (self._trackers or self.asks_foreigners)),
             limit=self.node.download_limit,
             expecting=self._expecting,
             banned=self._banned,
@@ -230,7 +241,7 @@ class Transfer:
 
     def _expecting(self) -> bool:
         compared = self._comparisons is not None and self._comparisons.running
-        return compared or (self._started and bool(self._trackers))
+        return compared or (self._started and (bool(self._trackers) or self.asks_foreigners))
 
     @property
     def isp(self) -> str | None:
