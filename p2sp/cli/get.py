@@ -19,6 +19,7 @@ from p2sp.cli.stream import Outlet, PipeClosed
 from p2sp.cli.targets import Target
 from p2sp.cli.unfinished import Entry, Unfinished
 from p2sp.download.continuity import still_the_same
+from p2sp.download.foreign import Hints
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report, Summary
 from p2sp.download.transfer import Transfer
@@ -64,7 +65,9 @@ class Getter:
         error: BaseException | None = None
         try:
             resolver = Resolver(
-                self._node, self._options.checksum, lambda found: self._transfer(report, resource_id=found)
+                self._node,
+                self._options.checksum,
+                lambda found: self._transfer(report, resource_id=found, hints=job.hints),
             )
             await resolver.resolve(target, job, report)
             await self._fetch(job, report)
@@ -123,6 +126,7 @@ class Getter:
         resource_id: bytes | None = None,
         content: Content | None = None,
         store: DiskStore | None = None,
+        hints: Hints | None = None,
     ) -> Transfer:
         transfer = Transfer(
             self._node,
@@ -132,6 +136,7 @@ class Getter:
             mode=self._options.mode,
             in_order=self._options.in_order or self._outlet is not None,
             floor_rate=FLOOR_RATE,
+            hints=hints,
         )
         transfer.report = report
         return transfer
@@ -176,7 +181,7 @@ class Getter:
         if store.bytes_verified:
             report.tell(f"{human(store.bytes_verified)} are there from an earlier run")
         if job.transfer is None:
-            job.transfer = self._transfer(report, content=content, store=store)
+            job.transfer = self._transfer(report, content=content, store=store, hints=job.hints)
         else:
             job.transfer.use(content, store)
         ticker = Ticker(self._reactor, self._view, lambda: self._snapshot(job, report))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import attrs
 from cryptography import x509
 
+from p2sp.download.foreign import Hints
 from p2sp.download.transfer import Transfer
 from p2sp.net.proxy import ProxySettings
 from p2sp.resource.selection import Selection
@@ -65,6 +66,7 @@ class Job:
     store: DiskStore | None = None
     transfer: Transfer | None = None
     mirrors: list[str] = attrs.field(factory=list)
+    hints: Hints = attrs.field(factory=Hints)
     found: Probe | None = None
     path: Path | None = None
     sha256: str | None = None

@@ -18,12 +18,13 @@ from p2sp.cli.described import (
 from p2sp.cli.job import Job
 from p2sp.cli.outcome import UserError
 from p2sp.cli.targets import Target, UrlTarget
+from p2sp.download.foreign import Hints
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
 from p2sp.download.transfer import Transfer
 from p2sp.net.errors import NetError, Refused
 from p2sp.resource.descriptor import Torrent
-from p2sp.resource.magnet import Magnet
+from p2sp.resource.magnet import V1_ID_SIZE, Magnet
 from p2sp.resource.metalink import MetalinkFile
 from p2sp.resource.verification import described, undescribed
 from p2sp.sources.http_probe import Probe, probe
@@ -60,11 +61,24 @@ class Resolver:
             await self._take_metalink(target, job, report)
         else:
             job.mirrors += target.mirrors
+            job.hints = Hints(tuple((url,) for url in target.trackers), target.peers, target.v1_hash)
             await self._resolve_magnet(target, job, report)
+        self._explain(job, report)
+
+    def _explain(self, job: Job, report: Report) -> None:
+        """Say why foreign clients are left alone, where somebody may wonder."""
+        descriptor = job.content.descriptor if job.content is not None else None
+        if not job.hints or job.mirrors or self._node.trackers:
+            return
+        if descriptor is not None and descriptor.private:
+            report.tell("it is private, which is never spoken of in clear text: foreign clients are not asked")
+        elif not self._node.clear_text:
+            report.tell("its trackers name foreign clients, which are asked only with --clear-text")
 
     def _take(self, torrent: Torrent, job: Job) -> None:
         job.content = described_file(torrent)
         job.mirrors += torrent.mirrors
+        job.hints = Hints(torrent.tiers)
 
     async def _take_metalink(self, file: MetalinkFile, job: Job, report: Report) -> None:
         check_agrees(file, self._checksum)
@@ -157,11 +171,16 @@ class Resolver:
 
     async def _resolve_magnet(self, magnet: Magnet, job: Job, report: Report) -> None:
         name = magnet.resource_id.hex()
+        foreign = bool(job.hints) and self._node.clear_text
         unknown = "is unknown; give the network with --site"
-        if self._node.index is not None:
+        if job.hints:
+            unknown += ", or have foreign clients asked with --clear-text"
+        if self._node.index is not None and len(magnet.resource_id) != V1_ID_SIZE:
             unknown = "is unknown to the index"
             try:
+                hints = job.hints
                 self._take(await self._node.index.torrent(name), job)
+                job.hints = hints
             except Refused as error:
                 if error.status != 404:
                     report.tell(f"the index cannot help: {error}")
@@ -170,7 +189,7 @@ class Resolver:
                 report.tell(f"the index cannot help: {error}")
             else:
                 return
-        if not self._node.trackers:
+        if not self._node.trackers and not foreign:
             raise UserError(f"resource {name} {unknown}", ExitCode.NOT_FOUND)
         report.tell("asking peers what the resource is")
         job.transfer = self._begin(magnet.resource_id)

@@ -13,6 +13,7 @@ from p2sp.download.node import Node
 from p2sp.download.report import ExitCode
 from p2sp.net.errors import NetError, Refused
 from p2sp.resource.descriptor import Torrent
+from p2sp.resource.magnet import V1_ID_SIZE
 from p2sp.resource.metalink import MetalinkFile
 from p2sp.resource.verification import Content, described
 from p2sp.sources.http_probe import Probe, probe
@@ -47,7 +48,7 @@ class _Asker:
             if is_metalink(found):
                 return await read_metalink(self.node, target.url)
             return found
-        if self.node.index is None:
+        if self.node.index is None or len(target.resource_id) == V1_ID_SIZE:
             raise UserError(
                 f"resource {target.resource_id.hex()}: only an index knows what it is; give the network with --site",
                 ExitCode.NOT_FOUND,

@@ -1,13 +1,20 @@
-"""What does a transfer tell its trackers, and through whom?"""
+"""What does a transfer tell its trackers, those of our network and foreign ones, and through whom?"""
 
-from collections.abc import Sequence
-from secrets import token_hex
+from collections.abc import Callable, Sequence
+from secrets import randbits, token_hex
 from typing import TYPE_CHECKING
 
 import attrs
+from twisted.internet.defer import Deferred, gatherResults
 
+from p2sp.download import foreign
 from p2sp.download.finder import TrackerFinder
+from p2sp.download.foreign import hashes_of
+from p2sp.download.foreign_finder import ForeignFinder
+from p2sp.download.foreign_http import ask_http
+from p2sp.resource.magnet import V1_ID_SIZE
 from p2sp.schedule.spans import Kind
+from p2sp.sources.interfaces import Candidate
 from p2sp.tracker.schema import AnnounceRequest, Counters, Event
 
 if TYPE_CHECKING:
@@ -16,10 +23,61 @@ if TYPE_CHECKING:
 WANTED = 50
 
 
-def finder_of(transfer: "Transfer", trackers: Sequence[str]) -> TrackerFinder:
-    """Asks these trackers for nodes, and reports to them."""
+@attrs.frozen
+class Finders:
+    """Who looks for nodes for one transfer: the trackers of our network, and those that came with the resource."""
+
+    network: TrackerFinder
+    foreign: ForeignFinder | None
+
+    def start(self, found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
+        """See ISourceFinder."""
+        self.network.start(found, news)
+        if self.foreign is not None:
+            self.foreign.start(found, news)
+
+    @property
+    def answered(self) -> bool:
+        """Whether any tracker answers."""
+        return self.network.answered or (self.foreign is not None and self.foreign.answered)
+
+    @property
+    def isp(self) -> str | None:
+        """Where a tracker of our network sees us."""
+        return self.network.isp
+
+    def completed(self) -> None:
+        """Tell every tracker that the resource is complete."""
+        self.network.completed()
+        if self.foreign is not None:
+            self.foreign.completed()
+
+    def stop(self) -> "Deferred[None]":
+        """See ISourceFinder."""
+        leaving = [self.network.stop()] if self.foreign is None else [self.network.stop(), self.foreign.stop()]
+        return gatherResults(leaving).addCallback(lambda _: None)
+
+
+def finder_of(transfer: "Transfer", trackers: Sequence[str]) -> Finders:
+    """Asks these trackers of our network for nodes and reports to them; foreign ones where clear text is allowed."""
     node = transfer.node
-    return TrackerFinder(node.reactor, list(trackers), node.api, Account(transfer), node.rng)
+    # Our network knows resources by their v2 ids.
+    ours = list(trackers) if len(transfer.resource_id) != V1_ID_SIZE else []
+    network = TrackerFinder(node.reactor, ours, node.api, Account(transfer), node.rng)
+    if not transfer.asks_foreigners:
+        return Finders(network, None)
+    described = transfer.descriptor.handshake_hashes if transfer.descriptor is not None else ()
+    return Finders(
+        network,
+        ForeignFinder(
+            node.reactor,
+            transfer.hints,
+            hashes_of(transfer.hints, transfer.resource_id, described),
+            lambda url, told, tracker_id: ask_http(node.connect, url, told, tracker_id),
+            ForeignAccount(transfer),
+            node.rng,
+        ),
+    )
 
 
 @attrs.frozen
@@ -31,13 +89,10 @@ class Account:
 
     def __call__(self, event: Event, *, home: bool) -> AnnounceRequest:
         transfer = self.transfer
-        report, store, content = transfer.report, transfer.store, transfer.content
+        report, content = transfer.report, transfer.content
         kinds = report.by_kind()
         length = content.length if content is not None else 0
-        # Who does not know the length yet lacks at least something.
-        left = max(length, 1)
-        if store is not None:
-            left = 0 if store.complete else max(length - store.bytes_verified, 1)
+        left = _left(transfer)
         return AnnounceRequest(
             resource=transfer.resource_id.hex(),
             session=self.session,
@@ -56,4 +111,33 @@ class Account:
             stalled_ms=int(report.stalled_seconds * 1000),
             home=home,
             wanted=WANTED if left else 0,
+        )
+
+
+def _left(transfer: "Transfer") -> int:
+    """Bytes that are lacking; who does not know the length yet lacks at least something."""
+    length = transfer.content.length if transfer.content is not None else 0
+    if transfer.store is None:
+        return max(length, 1)
+    return 0 if transfer.store.complete else max(length - transfer.store.bytes_verified, 1)
+
+
+@attrs.frozen
+class ForeignAccount:
+    """The same for foreign trackers (BEP 3)."""
+
+    transfer: "Transfer"
+    key: int = attrs.field(factory=lambda: randbits(32))
+
+    def __call__(self, info_hash: bytes, event: foreign.Event) -> foreign.Announce:
+        transfer = self.transfer
+        return foreign.Announce(
+            info_hash=info_hash,
+            peer_id=transfer.node.wire.peer_id,
+            port=transfer.node.port,
+            uploaded=transfer.report.uploaded,
+            downloaded=transfer.report.received,
+            left=_left(transfer),
+            event=event,
+            key=self.key,
         )

@@ -101,7 +101,7 @@ class Node:
         self._upload_limit = bucket(max_upload)
         self._slots = slots
         self._generous = generous
-        self._clear_text = clear_text
+        self.clear_text = clear_text
         self._calls_out = lan
         self._index_api = self.api(index) if index else None
 
@@ -124,7 +124,7 @@ class Node:
             slots=self._slots,
             generous=self._generous,
             rng=self.rng,
-            clear_text=self._clear_text,
+            clear_text=self.clear_text,
         )
 
     @cached_property

@@ -1,7 +1,7 @@
 """What does BitTorrent v1 say of a resource (BEP 3, 47), alone or beside v2 in a hybrid (BEP 52)?"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha1
+from hashlib import sha1, sha256
 from typing import Any, Final
 
 import attrs
@@ -21,9 +21,11 @@ from p2sp.resource.descriptor import (
     parse_info,
     parse_torrent,
     text,
+    v1_hash,
     valid_length,
 )
 from p2sp.resource.errors import DescriptorError
+from p2sp.resource.magnet import V1_ID_SIZE
 
 SHA1_SIZE: Final = 20
 _ZEROS: Final = bytes(64 * 1024)
@@ -43,14 +45,16 @@ def parse_foreign_torrent(data: bytes) -> Torrent:
     return Torrent(_from_info(bencode(info), info), *hints(top))
 
 
-def parse_foreign_info(info: bytes) -> Descriptor:
-    """A descriptor from an info dict of any version, as peers send it (BEP 9). Raises DescriptorError."""
+def parse_info_of(resource_id: bytes, info: bytes) -> Descriptor | None:
+    """The descriptor in an info dict that strangers gave for a resource (BEP 9); None when it is another's.
+
+    Who knows a hybrid by its v1 name alone sees its v1 side alone. Raises DescriptorError.
+    """
     if len(info) > MAX_INFO:
         raise DescriptorError(f"info dict of {len(info)} bytes is larger than {MAX_INFO}")
-    fields = decode(info, "info dict")
-    if b"meta version" in fields or b"pieces" not in fields:
-        return parse_info(info)
-    return _from_info(info, fields)
+    if len(resource_id) != V1_ID_SIZE:
+        return parse_info(info) if sha256(info).digest() == resource_id else None
+    return _from_info(info, decode(info, "info dict")) if v1_hash(info) == resource_id else None
 
 
 def _from_info(info: bytes, fields: Mapping[bytes, Any]) -> Descriptor:

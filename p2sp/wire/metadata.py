@@ -1,12 +1,12 @@
 """How is a descriptor put together from what others send, and how is it given to others (BEP 9, BEP 52)?"""
 
 from collections import deque
-from hashlib import sha256
 
 import attrs
 
-from p2sp.resource.descriptor import MAX_INFO, Descriptor, parse_info
+from p2sp.resource.descriptor import MAX_INFO, Descriptor
 from p2sp.resource.merkle import BLOCK, check_proof, height_for, pad_hash, piece_height
+from p2sp.resource.torrent_v1 import parse_info_of
 from p2sp.wire.errors import RemoteProtocolError
 from p2sp.wire.extensions import metadata_part_size, metadata_parts
 from p2sp.wire.hashes import RUN, HashShelf, split_hashes
@@ -41,9 +41,10 @@ class InfoAssembly:
         no descriptor: then no other teller will do better.
         """
         info = b"".join(part for part in self._parts if part is not None)
-        if sha256(info).digest() != self._resource_id:
+        descriptor = parse_info_of(self._resource_id, info)
+        if descriptor is None:
             raise RemoteProtocolError("metadata that does not have the resource's id")
-        return parse_info(info)
+        return descriptor
 
 
 @attrs.define

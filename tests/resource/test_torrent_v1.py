@@ -3,21 +3,22 @@
 from hashlib import sha1
 from typing import Any
 
+import attrs
 import libtorrent
 import pytest
 from bencode2 import bdecode, bencode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2sp.resource.descriptor import Descriptor, make_descriptor
+from p2sp.resource.descriptor import Descriptor, make_descriptor, parse_info, v1_hash
 from p2sp.resource.errors import DescriptorError
 from p2sp.resource.merkle import BLOCK
 from p2sp.resource.torrent_v1 import (
     FlatHasher,
     last_with_bytes,
     make_hybrid,
-    parse_foreign_info,
     parse_foreign_torrent,
+    parse_info_of,
 )
 from p2sp.resource.verification import FlatVerification, described
 from tests.resource.kit import PIECE, hashed
@@ -36,6 +37,12 @@ def v1_info(**changes: Any) -> dict[bytes, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
+def parse_v1(info: bytes) -> Descriptor:
+    read = parse_info_of(v1_hash(info), info)
+    assert read is not None
+    return read
+
+
 def test_a_v1_torrent() -> None:
     info = v1_info(private=1)
     torrent = parse_foreign_torrent(bencode({b"announce": b"http://t/announce", b"info": info}))
@@ -45,7 +52,7 @@ def test_a_v1_torrent() -> None:
     assert read.handshake_hashes == (read.resource_id,)
     assert [entry.path for entry in read.files] == [("d", "x"), ("y",)]
     assert (read.private, read.hybrid, read.layout.joined, read.layout.piece_count) == (True, False, True, 2)
-    assert parse_foreign_info(bencode(info)) == read
+    assert parse_v1(bencode(info)) == read
     assert parse_foreign_torrent(read.to_torrent()).descriptor == read
 
 
@@ -53,7 +60,7 @@ def test_a_single_file_is_judged_by_sha1() -> None:
     data = b"x" * PIECE + b"y"
     pieces = [sha1(part, usedforsecurity=False).digest() for part in (data[:PIECE], data[PIECE:])]
     info = v1_info(files=None, length=len(data), pieces=b"".join(pieces))
-    content = described(parse_foreign_info(bencode(info)))
+    content = described(parse_v1(bencode(info)))
     assert content.single
     assert content.verification == FlatVerification("sha1", tuple(pieces))
     assert content.verification.judge(1, [b"y"])
@@ -66,7 +73,7 @@ def test_padding_is_nobodys_file() -> None:
         {b"attr": b"p", b"length": PIECE - 1, b"path": [b"..", b"whatever"]},
         {b"attr": b"xh", b"length": 1, b"path": [b"y"]},
     ]
-    content = described(parse_foreign_info(bencode(v1_info(files=files))))
+    content = described(parse_v1(bencode(v1_info(files=files))))
     assert content.pads == {1}
     assert content.unwanted == frozenset()
 
@@ -97,7 +104,7 @@ def test_padding_is_nobodys_file() -> None:
 )
 def test_what_is_wrong_with_it(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DescriptorError, match=sentence):
-        parse_foreign_info(bencode(v1_info(**changes)))
+        parse_v1(bencode(v1_info(**changes)))
 
 
 def test_a_symbolic_link_in_a_file_tree() -> None:
@@ -105,7 +112,7 @@ def test_a_symbolic_link_in_a_file_tree() -> None:
     fields = bdecode(made.info)
     fields[b"file tree"][b"f"][b""][b"attr"] = b"l"
     with pytest.raises(DescriptorError, match="symbolic link"):
-        parse_foreign_info(bencode(fields))
+        parse_info(bencode(fields))
 
 
 def hybrid_of(name: str, files: list[tuple[tuple[str, ...], bytes]]) -> Descriptor:
@@ -139,8 +146,9 @@ def test_libtorrent_reads_our_hybrids(lengths: list[int]) -> None:
     assert (hashes.v2.to_bytes(), hashes.v1.to_bytes()) == (made.resource_id, made.handshake_hashes[1])
     assert parse_foreign_torrent(made.to_torrent()).descriptor == made
     # The same read by its v1 side alone: padding is where it must be for the pieces to be the same.
-    fields = bdecode(made.info)
-    old = parse_foreign_info(bencode({key: fields[key] for key in (b"files", b"name", b"piece length", b"pieces")}))
+    old = parse_v1(made.info)
+    assert parse_info_of(made.resource_id, made.info) == attrs.evolve(made, layers={})
+    assert parse_info_of(bytes(20), made.info) is parse_info_of(bytes(32), made.info) is None
     row = b"".join(bytes(entry.length) if entry.pad else dict(files)[entry.path] for entry in old.files)
     for piece, digest in enumerate(old.flat):
         assert sha1(row[piece * PIECE : (piece + 1) * PIECE], usedforsecurity=False).digest() == digest

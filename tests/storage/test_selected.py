@@ -7,9 +7,10 @@ import attrs
 import pytest
 from bencode2 import bencode
 
+from p2sp.resource.descriptor import v1_hash
 from p2sp.resource.merkle import BLOCK
 from p2sp.resource.selection import Selection
-from p2sp.resource.torrent_v1 import parse_foreign_info
+from p2sp.resource.torrent_v1 import parse_info_of
 from p2sp.resource.verification import Content, described
 from p2sp.storage.disk import DiskStore
 from p2sp.storage.interfaces import Verdict
@@ -26,7 +27,9 @@ def sample_v1(files: dict[str, bytes], pads: frozenset[str] = frozenset()) -> Sa
         for path, data in files.items()
     ]
     info = {b"files": listed, b"name": b"tree", b"piece length": PIECE, b"pieces": b"".join(pieces)}
-    return Sample(described(parse_foreign_info(bencode(info))), tuple(files.values()))
+    made = parse_info_of(v1_hash(bencode(info)), bencode(info))
+    assert made is not None
+    return Sample(described(made), tuple(files.values()))
 
 
 V1 = sample_v1({"a": noise(PIECE + 100), "d/b": noise(50, 1), "d/c": noise(2 * PIECE, 2), "e": noise(PIECE, 3)})
