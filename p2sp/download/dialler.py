@@ -16,6 +16,9 @@ from p2sp.net.ratelimit import client_key
 from p2sp.sources.interfaces import Candidate
 
 MAX_KNOWN = 500
+MAX_HEARSAY = 100
+"""Nodes known from other nodes alone: these may name whom they like."""
+
 MAX_CALLS = 8
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 120.0
@@ -33,6 +36,7 @@ class _Known:
     not_before: float = 0.0
     calling: bool = False
     linked: bool = False
+    hearsay: bool = False
 
 
 class Dialler:
@@ -87,9 +91,17 @@ class Dialler:
             return
         if known is not None:
             known.candidate = candidate
+            known.hearsay = False
         elif len(self._known) < MAX_KNOWN:
             self._known[candidate.who] = _Known(candidate)
             self._dial_more()
+
+    def hear_say(self, candidate: Candidate) -> None:
+        """A node was named by another node: that changes nothing of what is known, and only so much is listened to."""
+        if candidate.who not in self._known and sum(known.hearsay for known in self._known.values()) < MAX_HEARSAY:
+            self.offer(candidate)
+            if known := self._known.get(candidate.who):
+                known.hearsay = True
 
     def find(self, who: str) -> Candidate | None:
         """What was said of a node, if one named it; nodes are told apart by `Candidate.who`."""

@@ -30,6 +30,7 @@ from p2sp.wire.interfaces import IShared
 if TYPE_CHECKING:
     from p2sp.download.announcing import Finders
     from p2sp.wire.link import PeerLink
+    from p2sp.wire.pex import Neighbour
 
 MAX_MIRRORS = 32
 
@@ -272,6 +273,10 @@ class Transfer:
 
     def uploaded(self, link: "PeerLink", count: int) -> None:
         self.report.uploaded += count
+
+    def named(self, link: "PeerLink", neighbours: "Sequence[Neighbour]") -> None:
+        for each in neighbours:
+            self._dialler.hear_say(Candidate(Kind.PEER, each.node_id, each.host, each.port))
 
     def descriptor_found(self, descriptor: Descriptor) -> None:
         found, self._found = self._found, None

@@ -20,6 +20,7 @@ class Why(StrEnum):
     BROKEN_RULE = "broken rule"
     SILENT = "silence"
     NOT_READING = "does not read"
+    USELESS = "both sides have everything"
     UNREACHABLE = "cannot be reached"
     CLOSED = "closed by us"
     LOST = "lost"

@@ -27,7 +27,10 @@ RUN: Final = 512
 _RUN_HEIGHT: Final = height_for(RUN)
 
 MAX_WORK: Final = 16 * 1024
-"""Nodes that may be looked at for one answer: the leaves of the longest piece there is."""
+"""Nodes of a piece layer that may be looked at for one answer."""
+
+MAX_LEAVES: Final = 2048
+"""Leaves of several pieces that may be needed for one answer, 32 MiB of bytes; of one piece all may."""
 
 
 @attrs.frozen
@@ -48,13 +51,14 @@ def split_hashes(row: bytes) -> list[bytes]:
 def leaf_request(descriptor: Descriptor, piece: int) -> HashRequest | None:
     """What to ask for to have all leaf hashes of a piece; None where that is more than one answer holds.
 
-    None as well for a piece of one block, whose only leaf is known already. No proof is asked for: the piece's own
-    hash is known.
+    None as well for a piece of one block, whose only leaf is known already, and where there is no tree (BitTorrent v1).
+    No proof is asked for: the piece's own hash is known.
     """
     layout = descriptor.layout
     file = layout.file_of(piece)
     entry = descriptor.files[file]
-    assert entry.pieces_root is not None
+    if entry.pieces_root is None:
+        return None
     height = min(piece_height(descriptor.piece_length), height_for(blocks_in(entry.length)))
     if not 2 <= 1 << height <= MAX_HASHES:
         return None
@@ -106,10 +110,10 @@ class HashShelf:
         if base >= self._level:
             below = self._level if base - self._level < _RUN_HEIGHT else base
             return range(0) if length << (base - below) <= MAX_WORK else None
-        if length << base > MAX_WORK:
+        per_piece = 1 << self._level
+        if length << base > max(MAX_LEAVES, per_piece):
             return None
         start, stop = request.index << base, min((request.index + length) << base, tree.leaves)
-        per_piece = 1 << self._level
         return range(tree.first_piece + start // per_piece, tree.first_piece + -(-stop // per_piece))
 
     def answer(self, request: HashRequest, leaves: Sequence[bytes] = ()) -> bytes | None:

@@ -1,11 +1,13 @@
 """What does the peer network ask of whoever takes part in a resource?"""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
 
 from p2sp.resource.descriptor import Descriptor
 from p2sp.storage.interfaces import IPieceStore
+from p2sp.wire.pex import Neighbour
 
 if TYPE_CHECKING:
     from p2sp.wire.link import PeerLink
@@ -26,6 +28,9 @@ class IShared(Interface):
 
     def uploaded(link: "PeerLink", count: int) -> None:
         """So many bytes of a block were given to a link."""
+
+    def named(link: "PeerLink", neighbours: Sequence[Neighbour]) -> None:
+        """A link told of nodes that it has links with (BEP 11), each with a node id to expect there."""
 
     def descriptor_found(descriptor: Descriptor) -> None:
         """The descriptor was learnt from others, complete with all piece layers.

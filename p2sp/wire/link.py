@@ -27,7 +27,19 @@ from p2sp.resource.layout import Block
 from p2sp.schedule.spans import Kind
 from p2sp.wire.errors import LinkLost, LinkRefused, RemoteProtocolError, Why
 from p2sp.wire.extensions import Abilities, DontHave
-from p2sp.wire.messages import Bitfield, Choke, Handshake, Have, HaveAll, HaveNone, Piece, Reject, Unchoke
+from p2sp.wire.messages import (
+    AllowedFast,
+    Bitfield,
+    Choke,
+    Handshake,
+    Have,
+    HaveAll,
+    HaveNone,
+    Piece,
+    Reject,
+    Suggest,
+    Unchoke,
+)
 from p2sp.wire.session import Event, Session
 from p2sp.wire.upload import Uploader
 
@@ -335,7 +347,8 @@ class PeerLink(TwistedProtocol, Gathering):
                 case _:
                     self._owner.heard(self, event)
                     if self.taker is not None and isinstance(
-                        event, Choke | Unchoke | Have | Bitfield | HaveAll | HaveNone | DontHave
+                        event,
+                        Choke | Unchoke | Have | Bitfield | HaveAll | HaveNone | DontHave | Suggest | AllowedFast,
                     ):
                         self.taker.changed()
             if self.closing:

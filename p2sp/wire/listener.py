@@ -1,6 +1,7 @@
 """Which connections to other nodes do we take and make, and which resource is each for?"""
 
 from collections import Counter
+from collections.abc import Collection
 from random import Random
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from p2sp.wire.register import Bounds, Register
 from p2sp.wire.session import Event
 from p2sp.wire.swarm import Swarm
 from p2sp.wire.upload import Gate
+from p2sp.wire.witnesses import Leaves
 
 TICK_SECONDS: Final = 5.0
 
@@ -125,9 +127,12 @@ class PeerNetwork:
         """Tell that `shared.store` has come to be there: what it holds is announced from now on."""
         self._swarm_of(shared).stored()
 
-    def forgotten(self, shared: IShared, piece: int) -> None:
-        """Tell that a piece was let go by the store: it is announced as gone (BEP 54)."""
-        self._swarm_of(shared).forgotten(piece)
+    def leaves(self, shared: IShared, piece: int, suspects: Collection[str] = ()) -> "Deferred[Leaves]":
+        """The leaf hashes that a piece should have, from others; None when nobody tells.
+
+        Links with the labels `suspects` are asked last.
+        """
+        return self._swarm_of(shared).leaves_of(piece, suspects)
 
     def links_of(self, shared: IShared) -> list[PeerLink]:
         """The links of a resource that have joined."""
@@ -306,8 +311,7 @@ class PeerNetwork:
         for link in list(self._register.links):
             link.tick()
         for swarm in list(self._swarms.values()):
-            swarm.stored()
-            swarm.learn()
+            swarm.tick()
         self._choke()
 
     def _tick_failed(self, failure: Failure) -> None:

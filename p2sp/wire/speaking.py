@@ -131,13 +131,16 @@ class Speaking:
         """Show that we are still here."""
         self._say(KeepAlive())
 
-    def describe(self, layout: Layout, metadata_size: int, have: Iterable[int] = ()) -> None:
-        """Take up what was learnt of the resource meanwhile. Raises RemoteProtocolError if the other side's claims do
-        not fit it."""
+    def describe(self, layout: Layout, metadata_size: int, have: Iterable[int] = (), *, pex: bool = True) -> None:
+        """Take up what was learnt of the resource meanwhile; without `pex` other nodes are talked about no more.
+
+        Raises RemoteProtocolError if the other side's claims do not fit it.
+        """
         if self.layout is not None:
             raise LocalProtocolError("the resource of this link is described already")
         self.layout = layout
         self._metadata_size = metadata_size
+        self._pex = self._pex and pex
         self.ours = PieceSet(layout.piece_count)
         try:
             self.pieces.describe(layout.piece_count)
@@ -309,7 +312,7 @@ class Speaking:
             self._say(Extended(extension, encode_metadata(message)))
 
     def _say_abilities(self) -> None:
-        ids = {name: number for name, number in OURS.items() if self._pex or name != PEX}
+        ids = OURS if self._pex else {**OURS, PEX: 0}
         said = Abilities(ids, self._metadata_size, self._reqq, VERSION, self._port)
         self._say(Extended(0, encode_abilities(said)))
 

@@ -1,7 +1,9 @@
 """What do the links of one resource have to do with each other?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -10,13 +12,19 @@ from p2sp.resource.errors import DescriptorError
 from p2sp.storage.interfaces import IPieceStore
 from p2sp.wire.errors import LinkRefused, RemoteProtocolError, Why
 from p2sp.wire.extensions import Abilities, MetadataPart, MetadataReject, MetadataRequest
+from p2sp.wire.gossip import Gossip
 from p2sp.wire.interfaces import IShared
 from p2sp.wire.learner import Learner
 from p2sp.wire.link import PeerLink
 from p2sp.wire.messages import Hashes, HashReject, HashRequest, Request
 from p2sp.wire.metadata import Library
+from p2sp.wire.pex import Neighbours
 from p2sp.wire.session import Event, Session
 from p2sp.wire.upload import Gate, Uploader
+from p2sp.wire.witnesses import Leaves, Witnesses
+
+USELESS_SECONDS: Final = 10.0
+"""How long two sides that both have everything stay linked: more may be asked right after the last piece."""
 
 
 class Swarm:
@@ -27,7 +35,15 @@ class Swarm:
 
     _log = Logger()
 
-    def __init__(self, shared: IShared, clock: IReactorTime, gate: Gate, own_id: str, peer_id: bytes) -> None:
+    def __init__(
+        self,
+        shared: IShared,
+        clock: IReactorTime,
+        gate: Gate,
+        own_id: str,
+        peer_id: bytes,
+        port: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.shared = shared
         self.links: dict[str, PeerLink] = {}
         self.library: Library | None = None
@@ -36,8 +52,12 @@ class Swarm:
         self._gate = gate
         self._own_id = own_id
         self._peer_id = peer_id
+        self._port = port
+        self._gossip = Gossip()
+        self._witnesses: Witnesses | None = None
+        self._useless: dict[PeerLink, float] = {}
         self._learner: Learner | None = None
-        self._unwatch: Callable[[], None] | None = None
+        self._unwatch: list[Callable[[], None]] = []
         descriptor = shared.descriptor
         if descriptor is None or descriptor.missing_layers:
             self._learner = Learner(shared.resource_id, descriptor)
@@ -88,6 +108,9 @@ class Swarm:
             layout=self.descriptor.layout if self.descriptor else None,
             have=self._have(),
             metadata_size=len(self.descriptor.info) if self.descriptor else None,
+            host=link.address[0],
+            port=self._port(),
+            pex=not self.private,
         )
         link.uploader = Uploader(
             link.session,
@@ -117,6 +140,10 @@ class Swarm:
         """A link is gone."""
         if self.links.get(link.who) is link:
             del self.links[link.who]
+        self._gossip.gone(link)
+        self._useless.pop(link, None)
+        if self._witnesses is not None:
+            self._witnesses.gone(link.session)
         if self._learner is not None:
             self._learner.gone(link.session)
             self.learn()
@@ -132,6 +159,10 @@ class Swarm:
                 link.uploader.asked(part)
             case MetadataPart() | MetadataReject() | Hashes() | HashReject():
                 self._taught(link.session, event)
+            case Neighbours():
+                callable_ones = self._gossip.heard(link, event, self._clock.seconds())
+                if callable_ones:
+                    self.shared.named(link, callable_ones)
             case Abilities():
                 self.learn()
 
@@ -139,7 +170,7 @@ class Swarm:
         """Ask for what is missing of the descriptor."""
         if self._learner is None:
             return
-        joined = [link for link in self.links.values() if link.is_joined and not link.closing]
+        joined = self._joined()
         self._learner.ask([link.session for link in joined], self._clock.seconds())
         for link in joined:
             link.flush()
@@ -147,26 +178,47 @@ class Swarm:
     def stored(self) -> None:
         """The store may have come to be there: watch it and announce what it has."""
         store = self.store
-        if store is None or self._unwatch is not None:
+        if store is None or self._unwatch:
             return
-        self._unwatch = store.on_verified(self._verified)
+        self._unwatch = [store.on_verified(self._verified), store.on_forgotten(self._forgotten)]
         for piece in self._have():
             self._verified(piece)
 
-    def forgotten(self, piece: int) -> None:
-        """The store let a piece go."""
-        for link in self._open():
-            link.session.forget(piece)
-            link.flush()
+    def tick(self) -> None:
+        """Look at the clock: to be called every few seconds."""
+        self.stored()
+        self.learn()
+        if self._witnesses is not None:
+            self._witnesses.ask()
+        self._gossip.tell(self._joined(), self._clock.seconds())
+        self._let_the_useless_go()
+
+    def leaves_of(self, piece: int, suspects: Collection[str]) -> "Deferred[Leaves]":
+        """The leaf hashes a piece should have, from others; see `Witnesses`."""
+        return self._witnesses.leaves_of(piece, suspects) if self._witnesses is not None else succeed(None)
 
     def close(self, reason: str) -> None:
         """End every link."""
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
+        for unwatch in self._unwatch:
+            unwatch()
+        self._unwatch.clear()
         self._learner = None
+        if self._witnesses is not None:
+            self._witnesses.close()
         for link in list(self.links.values()):
             link.close(reason)
+
+    def _joined(self) -> list[PeerLink]:
+        return [link for link in self.links.values() if link.is_joined and not link.closing]
+
+    def _let_the_useless_go(self) -> None:
+        """Two sides that have everything have nothing to give each other: after a while the link is ended."""
+        store, now = self.store, self._clock.seconds()
+        for link in self._joined():
+            if store is None or not store.complete or not link.session.pieces.full:
+                self._useless.pop(link, None)
+            elif now - self._useless.setdefault(link, now) >= USELESS_SECONDS:
+                link.close("both sides have everything", Why.USELESS)
 
     def _open(self) -> list[PeerLink]:
         return [link for link in self.links.values() if not link.closing]
@@ -183,6 +235,11 @@ class Swarm:
         store = self.store
         return iter(()) if store is None else (piece for piece, good in enumerate(store.verified()) if good)
 
+    def _forgotten(self, piece: int) -> None:
+        for link in self._open():
+            link.session.forget(piece)
+            link.flush()
+
     def _verified(self, piece: int) -> None:
         for link in self._open():
             link.session.have(piece)
@@ -191,12 +248,13 @@ class Swarm:
     def _describe(self, descriptor: Descriptor) -> None:
         self.descriptor = descriptor
         self.library = Library(descriptor)
+        self._witnesses = Witnesses(descriptor, self._joined, self._clock.seconds)
         for link in self._open():
             if self.private and not link.secure:
                 link.close("a private resource is not shared in clear text", Why.PRIVATE)
                 continue
             try:
-                link.session.describe(descriptor.layout, len(descriptor.info))
+                link.session.describe(descriptor.layout, len(descriptor.info), pex=not self.private)
             except RemoteProtocolError as error:
                 link.close(str(error))
             else:
@@ -205,6 +263,8 @@ class Swarm:
     def _taught(self, session: Session, event: MetadataPart | MetadataReject | Hashes | HashReject) -> None:
         learner = self._learner
         if learner is None:
+            if self._witnesses is not None and isinstance(event, Hashes | HashReject):
+                self._witnesses.heard(session, event)
             return
         now = self._clock.seconds()
         try:

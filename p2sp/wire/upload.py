@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from p2sp.net.throttle import TokenBucket
-from p2sp.storage.interfaces import IPieceStore
+from p2sp.storage.interfaces import IPieceStore, StorageError
 from p2sp.wire.messages import HashRequest, Request
 from p2sp.wire.metadata import Library
 from p2sp.wire.session import Session
@@ -137,6 +137,7 @@ class Uploader:
         self._questions: deque[int | HashRequest] = deque()
         self._ready: deque[tuple[Request, memoryview, bool]] = deque()
         self._runs = 0
+        self._looking_up = False
         self._paused = False
         self._stopped = False
         self._pumping = False
@@ -177,8 +178,8 @@ class Uploader:
             return
         self._pumping = True
         try:
-            while self._questions and not self._paused and not self._stopped:
-                self._tell(self._questions.popleft(), answered=True)
+            while self._questions and not self._paused and not self._stopped and not self._looking_up:
+                self._answer(self._questions.popleft())
                 self._flush()
             while self._requests and self._runs < READS and not self._paused and not self._stopped:
                 run = self._next_run()
@@ -266,6 +267,31 @@ class Uploader:
             return 0
         self._uploaded(len(data))
         return len(data)
+
+    def _answer(self, question: int | HashRequest) -> None:
+        library, store = self._offer.library, self._offer.store
+        pieces = library.pieces_for(question) if library and isinstance(question, HashRequest) else None
+        if library and store and pieces and isinstance(question, HashRequest) and all(map(store.has, pieces)):
+            # One at a time: what is not kept has to be hashed anew.
+            self._looking_up = True
+            looking = Deferred.fromCoroutine(self._look_up(library, store, pieces, question))
+            looking.addErrback(self._failed)
+        else:
+            self._tell(question, answered=not pieces)
+
+    async def _look_up(self, library: Library, store: IPieceStore, pieces: range, question: HashRequest) -> None:
+        """Answer a question that takes the leaf hashes of pieces."""
+        hashes = None
+        try:
+            leaves = [leaf for piece in pieces for leaf in await store.leaves(piece)]
+            hashes = library.hashes(question, leaves)
+        except StorageError as error:
+            self._log.warn("cannot tell hashes that a peer asks for: {reason}", reason=str(error))
+        self._looking_up = False
+        if not self._stopped:
+            self._session.give_hashes(question, hashes)
+            self._flush()
+            self.pump()
 
     def _tell(self, question: int | HashRequest, *, answered: bool) -> None:
         library = self._offer.library if answered else None

@@ -1,7 +1,7 @@
 """Nodes with real TLS on loopback, for the tests of links and of what is fetched over them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -27,6 +27,7 @@ from p2sp.wire.interfaces import IShared
 from p2sp.wire.link import ALPN, PeerLink
 from p2sp.wire.listener import PeerNetwork
 from p2sp.wire.messages import RESERVED, Extended, Handshake, HaveAll, Message
+from p2sp.wire.pex import Neighbour
 from p2sp.wire.session import Event, Session
 from tests.wire.support import take
 
@@ -48,6 +49,7 @@ class Share:
         self.given = 0
         self.given_to: Counter[PeerLink] = Counter()
         self.found: Deferred[Descriptor] = Deferred()
+        self.neighbours: list[Neighbour] = []
         self.on_joined: Callable[[PeerLink], None] = lambda link: None
         verifyObject(IShared, self)
 
@@ -62,6 +64,9 @@ class Share:
     def uploaded(self, link: PeerLink, count: int) -> None:
         self.given += count
         self.given_to[link] += count
+
+    def named(self, link: PeerLink, neighbours: Sequence[Neighbour]) -> None:
+        self.neighbours += neighbours
 
     def descriptor_found(self, descriptor: Descriptor) -> None:
         self.descriptor = descriptor

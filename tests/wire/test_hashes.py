@@ -17,7 +17,7 @@ from p2sp.resource.merkle import (
 )
 from p2sp.wire.codec import MAX_HASHES
 from p2sp.wire.errors import RemoteProtocolError
-from p2sp.wire.hashes import MAX_WORK, RUN, HashShelf, leaf_request, leaves_of, split_hashes
+from p2sp.wire.hashes import MAX_LEAVES, RUN, HashShelf, leaf_request, leaves_of, split_hashes
 from p2sp.wire.messages import HashRequest
 from tests.wire.support import make_resource
 
@@ -80,7 +80,10 @@ def test_large_layers_are_served_from_tops(pieces: int, per_piece: int) -> None:
                 continue
             for index in {0, (count - 1) // length * length}:
                 found = answer(descriptor, HashRequest(root, base, index, length, height - base - 1), leaves)
-                assert found is not None
+                if found is None:
+                    assert length << base > MAX_LEAVES
+                    assert 1 << base < per_piece
+                    continue
                 values = split_hashes(found)
                 assert check_proof(values[:length], base, index, values[length:], root, height - base), (
                     base,
@@ -123,14 +126,15 @@ def test_wrong_leaves_are_seen(how: str) -> None:
         leaves_of(DESCRIPTOR, piece, wrong)
 
 
-def test_no_answer_costs_more_than_the_leaves_of_the_longest_piece() -> None:
+def test_no_answer_costs_more_than_a_few_pieces() -> None:
     descriptor, _ = make_resource([PIECE])
     entry = descriptor.files[0]
     long = HashShelf(_flat(64 * 1024, 4))
     root = b"r" * 32
-    assert long.pieces_for(HashRequest(root, 0, 0, MAX_HASHES, 0)) == range(MAX_HASHES // 4)
-    assert long.pieces_for(HashRequest(root, 1, 0, MAX_HASHES, 0)) == range(MAX_WORK // 4)
-    assert long.pieces_for(HashRequest(root, 0, 0, 2 * MAX_HASHES, 0)) is None
+    assert long.pieces_for(HashRequest(root, 0, 0, MAX_LEAVES, 0)) == range(MAX_LEAVES // 4)
+    assert long.pieces_for(HashRequest(root, 1, 0, MAX_LEAVES // 2, 0)) == range(MAX_LEAVES // 4)
+    assert long.pieces_for(HashRequest(root, 0, 0, 2 * MAX_LEAVES, 0)) is None
+    assert long.pieces_for(HashRequest(root, 1, 0, MAX_LEAVES, 0)) is None
     assert long.pieces_for(HashRequest(root, 3, 0, MAX_HASHES, 0)) == range(0)
     assert long.pieces_for(HashRequest(root, 5, 0, MAX_HASHES, 0)) is None
     assert long.pieces_for(HashRequest(entry.pieces_root or b"", 0, 0, 2, 0)) is None

@@ -8,9 +8,10 @@ from p2sp.resource.descriptor import MAX_INFO, Descriptor, parse_info
 from p2sp.resource.merkle import BLOCK, check_proof, height_for, piece_height
 from p2sp.wire.errors import RemoteProtocolError
 from p2sp.wire.extensions import MetadataPart, MetadataReject, MetadataRequest, metadata_part_size, metadata_parts
+from p2sp.wire.hashes import RUN
 from p2sp.wire.learner import AVOID, PATIENCE, Learner
 from p2sp.wire.messages import Hashes, HashReject, HashRequest
-from p2sp.wire.metadata import RUN, InfoAssembly, LayerPlan, Library
+from p2sp.wire.metadata import InfoAssembly, LayerPlan, Library
 from p2sp.wire.session import Event, Session
 from tests.wire.support import ALICE, BOB, HASH, exchange, make_resource
 

@@ -315,7 +315,6 @@ class Networks(NetworkTestCase):
         await self.until(lambda: link.session.pieces.full)
         assert seeding.store is not None
         seeding.store.forget(3)
-        seed.forgotten(seeding, 3)
         await self.until(lambda: 3 not in link.session.pieces)
         self.assertEqual(len(link.session.pieces), DESCRIPTOR.layout.piece_count - 1)
 
