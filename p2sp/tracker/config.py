@@ -12,9 +12,9 @@ from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
 from p2sp.ops.config import Base, parse_duration
+from p2sp.tracker.entry import Limits
 from p2sp.tracker.schema import LONGEST_INTERVAL, Registration, Scope
 from p2sp.tracker.selection import REMOTE_LEAST, REMOTE_MOST, make_policy
-from p2sp.tracker.swarm import Limits
 
 Duration = str | int | float
 
@@ -50,7 +50,7 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     isps: tuple[str, ...] = ()
     interval: Duration = "60s"
     expiry: Duration | None = None
-    selection: str = "local-first"
+    selection: str = "biased"
     remote_max: int = REMOTE_MOST
     limits: LimitsConfig = LimitsConfig()
 

@@ -1,19 +1,20 @@
 """What does a tracker do with an announce, whatever way it came in?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.logger import Logger
 
+from p2sp.locality.lan import same_lan
 from p2sp.locality.network_map import NetworkMap, is_local
 from p2sp.net.trust import Caller
 from p2sp.tracker.accounting import Accounting, sample_of
+from p2sp.tracker.entry import Admission, Candidates, Entry, Speech, Viewpoint, swarm_key
 from p2sp.tracker.interfaces import ISwarmStore
 from p2sp.tracker.registry import LocalTrackers
 from p2sp.tracker.schema import LONGEST_INTERVAL, AnnounceAnswer, AnnounceRequest, Event, Node, Scope, TrackerRef
-from p2sp.tracker.selection import Policy, Viewpoint
-from p2sp.tracker.swarm import Admission, Candidates, Entry
+from p2sp.tracker.selection import Policy
 
 if TYPE_CHECKING:
     from random import Random
@@ -54,11 +55,11 @@ class Tracker:
         """
         if request.left > request.length > 0:
             raise ValueError(f"{request.left} bytes cannot be left of {request.length}")
-        isp = None if self.network_map is None else self.network_map.isp_of(address)
+        isp = self.isp_of(address)
         now = self.now()
         supernode = SUPERNODE_ROLE in caller.roles
         entry = Entry(
-            resource=request.resource,
+            resource=swarm_key(request.resource),
             node_id=caller.node_id,
             session=request.session,
             host=address,
@@ -68,47 +69,74 @@ class Tracker:
             length=request.length,
             seen=now,
             supernode=supernode,
+            speech=Speech.BOTH if request.clear else Speech.TLS,
         )
         if self.accounting is not None and request.home:
             self.accounting.add(
                 sample_of(request, node_id=caller.node_id, isp=isp, supernode=supernode, at=self.wall())
             )
-        candidates = await self._note(entry, request)
-        viewpoint = Viewpoint(caller.node_id, address, isp, entry.seed)
-        chosen = self.policy(viewpoint, candidates, request.wanted, self.rng)
+        swarms = [entry.resource]
+        if request.clear and request.v1 is not None:
+            # Foreign clients of BitTorrent v1 are a swarm of their own, which this node is in as well.
+            swarms.append(request.v1)
+        stopped = request.event is Event.STOPPED
+        chosen, whole = await self.meet(entry, swarms, 0 if stopped else request.wanted, stopped=stopped)
         return AnnounceAnswer(
-            interval=min(self.interval * self.rng.uniform(1.0 - JITTER, 1.0 + JITTER), LONGEST_INTERVAL),
+            interval=self.spread(self.interval),
             epoch=self.epoch,
             address=address,
             isp=isp,
-            nodes=[_as_node(each, isp) for each in chosen],
+            nodes=[_as_node(each, entry) for each in chosen],
             trackers=self._trackers(isp, now),
-            seeds=candidates.seeds,
-            leeches=candidates.leeches,
+            seeds=whole.seeds,
+            leeches=whole.leeches,
         )
 
-    async def _note(self, entry: Entry, request: AnnounceRequest) -> Candidates:
-        wanted = request.wanted
-        if request.event is Event.STOPPED:
-            await self.store.leave(entry.resource, entry.node_id, entry.session, entry.seen)
-            wanted = 0
-        else:
-            admission = await self.store.announce(entry)
-            if admission is not Admission.LISTED:
-                self.log.debug("{node} is not listed: {why}", node=entry.node_id, why=admission.value)
-        return await self.store.look(entry.resource, entry.node_id, entry.isp, wanted, entry.seen, self.rng)
+    def isp_of(self, address: str) -> str | None:
+        """The ISP of an observed address; None when nobody knows it."""
+        return None if self.network_map is None else self.network_map.isp_of(address)
+
+    def spread(self, interval: float) -> float:
+        """An interval give or take a tenth."""
+        return min(interval * self.rng.uniform(1.0 - JITTER, 1.0 + JITTER), LONGEST_INTERVAL)
+
+    async def meet(
+        self, entry: Entry, swarms: Sequence[str], wanted: int, *, stopped: bool
+    ) -> tuple[list[Entry], Candidates]:
+        """Let a node join these swarms, or leave them, and choose whom to name to it.
+
+        The second of the answer has everybody who was drawn, and the numbers of the first swarm.
+        """
+        viewpoint = Viewpoint(entry.node_id, entry.host, entry.isp, entry.seed, entry.speech)
+        amounts = self.policy.amounts(viewpoint, wanted)
+        found = []
+        for swarm in swarms:
+            if stopped:
+                await self.store.leave(swarm, entry.node_id, entry.session, entry.seen)
+            else:
+                here = entry if swarm == entry.resource else attrs.evolve(entry, resource=swarm)
+                admission = await self.store.announce(here)
+                if admission is not Admission.LISTED:
+                    self.log.debug("{node} is not listed: {why}", node=entry.node_id, why=admission.value)
+            found.append(await self.store.look(swarm, viewpoint, amounts.inside, amounts.outside, entry.seen, self.rng))
+        whole = attrs.evolve(found[0], entries=tuple(each for some in found for each in some.entries))
+        chosen = self.policy(viewpoint, whole, wanted, self.rng) if wanted else []
+        for each in chosen:
+            each.named += 1
+        return chosen, whole
 
     def _trackers(self, isp: str | None, now: float) -> list[TrackerRef]:
         local = [] if self.registry is None else self.registry.serving(isp, now)
         return [*self.others, *local][:16]
 
 
-def _as_node(entry: Entry, isp: str | None) -> Node:
+def _as_node(entry: Entry, asker: Entry) -> Node:
     return Node(
-        node_id=entry.node_id,
+        node_id="" if entry.foreign else entry.node_id,
         host=entry.host,
         port=entry.port,
         supernode=entry.supernode,
-        local=is_local(entry.isp, isp),
+        local=is_local(entry.isp, asker.isp),
+        lan=same_lan(entry.host, asker.host),
         have=entry.have,
     )

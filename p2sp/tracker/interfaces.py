@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from p2sp.tracker.swarm import Admission, Candidates, Entry, Occupancy
+from p2sp.tracker.entry import Admission, Candidates, Entry, Occupancy, Viewpoint
 
 if TYPE_CHECKING:
     from random import Random
@@ -16,7 +16,7 @@ class ISwarmStore(Interface):
 
     Obligations of every implementation:
 
-    * A node has one entry per resource; announcing again replaces it, whatever changed.
+    * A node has one entry per swarm, whose key is opaque; announcing again replaces it, whatever changed.
     * A node silent for the expiry the store was made with is gone: never handed out, never counted.
     * The work of one call does not grow with the size of the swarm.
     * Limits hold: on swarms, on entries, on nodes per swarm, swarms per node and entries per address (an IPv6
@@ -33,13 +33,14 @@ class ISwarmStore(Interface):
         """Forget a node in a swarm, if the entry is of that very session; the answer says whether it was."""
 
     def look(
-        resource: str, node_id: str, isp: str | None, count: int, now: float, rng: "Random"
+        resource: str, viewpoint: Viewpoint, inside: int, outside: int, now: float, rng: "Random"
     ) -> Deferred[Candidates]:
-        """Draw nodes for the node `node_id` in `isp`, and count the swarm; empty for an unknown resource.
+        """Draw nodes for the one who asks, and count the swarm; empty for an unknown resource.
 
-        Never the node itself, never one with port 0. Drawn are at most `count` of each: super nodes, seeds and
-        leeches, inside the ISP and outside; outside ones are among them if there are any. An unknown ISP has no
-        inside. Every reachable node can be drawn.
+        Never the asker itself, never one with port 0, never one it has no speech in common with, and for a seed no
+        other seeds that are peers. Drawn are of each speech and part (super nodes, seeds, leeches) at most `inside`
+        of the asker's ISP and `outside` of others; outside ones are among them if there are any. An unknown ISP has
+        no inside. Every reachable node can be drawn. Besides, some of those behind the asker's own address.
         """
 
     def expire(now: float) -> Deferred[int]:

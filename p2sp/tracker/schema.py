@@ -6,8 +6,10 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+InfoHashV1 = Annotated[str, Meta(pattern="^[0-9a-f]{40}\\Z")]
 NodeId = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
 SessionId = Annotated[str, Meta(pattern="^[0-9a-f]{16,64}\\Z")]
+NodeIdOrNone = Annotated[str, Meta(pattern="^([0-9a-f]{64})?\\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -50,7 +52,8 @@ class AnnounceRequest(Struct, frozen=True, forbid_unknown_fields=True):
     `session` names the account: made anew by the node for each download. `port` is where its wire listens, 0 for
     nowhere. `left` and `length` are bytes; `length` is 0 while the descriptor is unknown. `rate` is the download rate
     in bytes a second. `home` says that this tracker is the one to forward the counters; a node names exactly one.
-    `wanted` is how many nodes it can use.
+    `wanted` is how many nodes it can use. `clear` says that it also talks to foreign BitTorrent clients, in clear text
+    at the same port; `v1` is the info-hash by which those of BitTorrent v1 know the resource, if it has one.
     """
 
     resource: ResourceId
@@ -64,16 +67,23 @@ class AnnounceRequest(Struct, frozen=True, forbid_unknown_fields=True):
     stalled_ms: Count = 0
     home: bool = True
     wanted: Annotated[int, Meta(ge=0, le=200)] = 50
+    clear: bool = False
+    v1: InfoHashV1 | None = None
 
 
 class Node(Struct, frozen=True):
-    """A node to connect to: the address it was seen at, the port it named, the key it proved."""
+    """A node to connect to: the address it was seen at, the port it named, the key it proved.
 
-    node_id: NodeId
+    An empty `node_id` is a foreign client's, to be talked to in clear text. `local` is in the asker's ISP, `lan` behind
+    the asker's own address.
+    """
+
+    node_id: NodeIdOrNone
     host: Text
     port: Port
     supernode: bool = False
     local: bool = False
+    lan: bool = False
     have: Share = 0.0
 
 

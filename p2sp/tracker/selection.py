@@ -1,13 +1,16 @@
 """Whom does a tracker name to a node that asks?"""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from p2sp.locality.cost import CostMap
+from p2sp.locality.lan import same_lan
 from p2sp.locality.network_map import is_local
-from p2sp.tracker.swarm import Candidates, Entry
+from p2sp.tracker.entry import Candidates, Entry, Viewpoint
 
 if TYPE_CHECKING:
     from random import Random
@@ -16,84 +19,97 @@ REMOTE_LEAST: Final = 2
 REMOTE_MOST: Final = 8
 SUPERNODES_MOST: Final = 8
 SEED_WEIGHT: Final = 2.0
+PER_ADDRESS: Final = 4
+"""So many nodes of one address, one with many ports may be a liar, are named before those of others."""
+
+Lots = list[tuple[float, Entry]]
 
 
 @attrs.frozen
-class Viewpoint:
-    """Who asks: its key, where it is, and whether it has everything."""
+class Amounts:
+    """How many candidates of each part a policy chooses from, inside the asker's ISP and outside."""
 
-    node_id: str
-    host: str
-    isp: str | None
-    seed: bool = False
+    inside: int
+    outside: int
 
 
 class Policy(Protocol):
-    """A rule for choosing: at most `wanted` of the candidates, the most welcome first.
+    """A rule for choosing. Pure: all chance is in `rng`."""
 
-    Never the asker, never one with port 0, never a seed for a seed. Pure: all chance is in `rng`.
-    """
+    def amounts(self, viewpoint: Viewpoint, wanted: int) -> Amounts:
+        """How many candidates are of use."""
 
-    def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]: ...
+    def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
+        """At most `wanted` of the candidates, the most welcome first.
+
+        Never the asker, never one with port 0 or of another speech, never a seed for a seed.
+        """
 
 
 @attrs.frozen
-class LocalFirst:
+class Biased:
     """The caller's own ISP first, and always a few from outside.
 
-    First super nodes of the ISP, then its peers, seeds before leeches with a quarter kept for leeches so that
-    they find each other, then remote peers: at least two if there are any (nearest-first choice starves a far
-    group), at most `remote_most` (what crosses the border is what we are here to save). Seeds and cheap ISPs are
-    likelier there, nobody is shut out. Super nodes of other ISPs make up for missing remote peers only. For a
-    caller of unknown ISP nobody is local and there is no border to guard: `remote_most` does not bind.
+    First super nodes of the ISP, then its peers (those behind the caller's own address before others), seeds before
+    leeches with a quarter kept for leeches so that they find each other, then remote peers: at least two if there
+    are any (nearest-first choice starves a far group), at most `remote_most` (what crosses the border is what we are
+    here to save). Seeds and cheap ISPs are likelier there, nobody is shut out. Super nodes of other ISPs make up for
+    missing remote peers only. For a caller of unknown ISP nobody but its own address is local and there is no border
+    to guard: `remote_most` does not bind.
+
+    Everywhere, who was named often lately is named less: newcomers get into the graph at once, and no hot spot grows.
     """
 
     remote_most: int = REMOTE_MOST
     costs: CostMap = attrs.field(factory=CostMap)
 
+    def amounts(self, viewpoint: Viewpoint, wanted: int) -> Amounts:
+        # Twice the number leaves room for choosing by cost and by how often somebody was named.
+        outside = wanted if viewpoint.isp is None else min(wanted, 2 * self.remote_most)
+        return Amounts(wanted, outside)
+
     def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
-        usable = _shuffled(viewpoint, _usable(viewpoint, candidates.entries), rng)
-        near = [entry for entry in usable if is_local(entry.isp, viewpoint.isp)]
-        far = [entry for entry in usable if not is_local(entry.isp, viewpoint.isp)]
-        outside = self._outside(viewpoint, far, rng)
+        near: Lots = []
+        far: Lots = []
+        for entry in usable(viewpoint, candidates.entries):
+            if same_lan(entry.host, viewpoint.host):
+                near.append((_lot(rng, 1.0 + entry.named) - 1.0, entry))
+            elif is_local(entry.isp, viewpoint.isp):
+                near.append((_lot(rng, 1.0 + entry.named), entry))
+            else:
+                power = (1.0 + self.costs.cost(entry.isp, viewpoint.isp)) * (1.0 + entry.named)
+                far.append((_lot(rng, power / SEED_WEIGHT if entry.seed else power), entry))
+        outside = _outside(_ordered(viewpoint, far))
         reserved = min(len(outside), REMOTE_LEAST, wanted - 1 if near else wanted)
-        chosen = _inside(near, max(0, wanted - max(0, reserved)))
+        chosen = _inside(_ordered(viewpoint, near), max(0, wanted - max(0, reserved)))
         most = wanted if viewpoint.isp is None else self.remote_most
         return chosen + outside[: max(0, min(most, wanted - len(chosen)))]
 
-    def _outside(self, viewpoint: Viewpoint, far: list[Entry], rng: "Random") -> list[Entry]:
-        # Weighted drawing without putting back: the order of u ** (1 / weight), with weight 1 / (1 + cost).
-        def lot(entry: Entry) -> float:
-            power = 1.0 + self.costs.cost(entry.isp, viewpoint.isp)
-            return float(rng.random() ** (power / SEED_WEIGHT if entry.seed else power))
-
-        lots = {entry.node_id: lot(entry) for entry in far}
-        ordered = sorted(far, key=lambda entry: (_stranger(viewpoint, entry), -lots[entry.node_id]))
-        peers = [entry for entry in ordered if not entry.supernode]
-        supernodes = [entry for entry in ordered if entry.supernode]
-        return peers + supernodes[: max(0, REMOTE_LEAST - len(peers))]
-
 
 @attrs.frozen
-class Uniform:
+class Anybody:
     """Anybody, as a classic tracker does: the measure that locality is compared with.
 
     Even as far as the candidates are: of a swarm too large to be drawn whole, the rarer kinds are likelier.
     """
 
+    def amounts(self, viewpoint: Viewpoint, wanted: int) -> Amounts:
+        return Amounts(wanted, wanted)
+
     def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
-        return _shuffled(viewpoint, _usable(viewpoint, candidates.entries), rng)[: max(0, wanted)]
+        lots = [(_lot(rng, 1.0), entry) for entry in usable(viewpoint, candidates.entries)]
+        return _ordered(viewpoint, lots)[: max(0, wanted)]
 
 
-def _local_first(remote_most: int, costs: CostMap) -> Policy:
-    return LocalFirst(remote_most, costs)
+def _biased(remote_most: int, costs: CostMap) -> Policy:
+    return Biased(remote_most, costs)
 
 
-def _uniform(remote_most: int, costs: CostMap) -> Policy:
-    return Uniform()
+def _anybody(remote_most: int, costs: CostMap) -> Policy:
+    return Anybody()
 
 
-POLICIES: Final[Mapping[str, Callable[[int, CostMap], Policy]]] = {"local-first": _local_first, "uniform": _uniform}
+POLICIES: Final[Mapping[str, Callable[[int, CostMap], Policy]]] = {"biased": _biased, "random": _anybody}
 
 
 def make_policy(name: str, *, remote_most: int = REMOTE_MOST, costs: CostMap | None = None) -> Policy:
@@ -103,23 +119,47 @@ def make_policy(name: str, *, remote_most: int = REMOTE_MOST, costs: CostMap | N
     return POLICIES[name](remote_most, costs or CostMap())
 
 
-def _usable(viewpoint: Viewpoint, entries: Iterable[Entry]) -> list[Entry]:
-    usable = {
+def usable(viewpoint: Viewpoint, entries: Iterable[Entry]) -> Iterable[Entry]:
+    """Those the asker can do something with, each once."""
+    return {
         entry.node_id: entry
         for entry in entries
-        if entry.port and entry.node_id != viewpoint.node_id and not (viewpoint.seed and entry.seed)
-    }
-    return list(usable.values())
+        if entry.port
+        and entry.node_id != viewpoint.node_id
+        and not (viewpoint.seed and entry.seed)
+        and viewpoint.speech.understands(entry.speech)
+    }.values()
 
 
-def _stranger(viewpoint: Viewpoint, entry: Entry) -> bool:
-    """Whether the two were seen over different versions of IP: one may have no way to the other."""
-    return (":" in viewpoint.host) != (":" in entry.host)
+def _lot(rng: "Random", power: float) -> float:
+    """A lot of weight 1 / `power`, the smallest wins: drawing without putting back, from 0 to 1."""
+    return 1.0 - float(rng.random() ** power)
 
 
-def _shuffled(viewpoint: Viewpoint, entries: list[Entry], rng: "Random") -> list[Entry]:
-    rng.shuffle(entries)
-    return sorted(entries, key=lambda entry: _stranger(viewpoint, entry))
+def _ordered(viewpoint: Viewpoint, lots: Lots) -> list[Entry]:
+    """By lot; behind them those of the other IP version, then what goes beyond the share of one address."""
+    lots.sort(key=itemgetter(0))
+    entries = [entry for _, entry in lots]
+    six = ":" in viewpoint.host
+    if any((":" in entry.host) != six for entry in entries):
+        # One may have no way to the other.
+        entries.sort(key=lambda entry: (":" in entry.host) != six)
+    if len({entry.host for entry in entries}) == len(entries):
+        return entries
+    met: Counter[str] = Counter()
+    first: list[Entry] = []
+    rest: list[Entry] = []
+    for entry in entries:
+        met[entry.host] += 1
+        crowded = met[entry.host] > PER_ADDRESS and not same_lan(entry.host, viewpoint.host)
+        (rest if crowded else first).append(entry)
+    return first + rest
+
+
+def _outside(far: list[Entry]) -> list[Entry]:
+    peers = [entry for entry in far if not entry.supernode]
+    supernodes = [entry for entry in far if entry.supernode]
+    return peers + supernodes[: max(0, REMOTE_LEAST - len(peers))]
 
 
 def _inside(near: list[Entry], room: int) -> list[Entry]:

@@ -1,208 +1,145 @@
-"""What does a tracker keep about the nodes of a swarm, and how are some drawn at random?"""
+"""How are the nodes of a swarm divided, so that some of each kind are drawn at random in constant time?"""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from math import ceil, gcd
+from typing import TYPE_CHECKING, Final
 
-import attrs
+from p2sp.tracker.entry import Entry, Part, Speech, Viewpoint, part_of
 
 if TYPE_CHECKING:
     from random import Random
 
+# A draw from everybody hits enough of those outside an ISP unless they are rarer than this.
+_RARE: Final = 0.25
 
-@attrs.frozen
-class Entry:
-    """One node in one swarm, as it last announced itself and as we saw it.
 
-    `host` is the observed address, `port` 0 for a node nobody can reach. `supernode` comes from the certificate's
-    role alone. `length` is 0 while the node does not know it; `left` and `length` are bytes. `seen` is seconds by
-    the store's clock.
+def some(entries: list[Entry], count: int, rng: "Random") -> list[Entry]:
+    """At most `count` different entries, each as likely as any other.
+
+    Every n-th from a place on, both at random: any two are named together about as often as any other two, which
+    keeps the graph of a swarm as well connected as independent draws do, at a fraction of their cost.
     """
-
-    resource: str
-    node_id: str
-    session: str
-    host: str
-    port: int
-    isp: str | None
-    left: int
-    length: int
-    seen: float
-    supernode: bool = False
-
-    @property
-    def seed(self) -> bool:
-        """Whether the node says it has everything."""
-        return self.length > 0 and self.left == 0
-
-    @property
-    def have(self) -> float:
-        """The share of the resource the node says it has, 0 to 1."""
-        return max(0.0, 1.0 - self.left / self.length) if self.length > 0 else 0.0
-
-
-@attrs.frozen
-class Candidates:
-    """Some nodes of a swarm, drawn at random, and how many the swarm has that are complete and not."""
-
-    entries: tuple[Entry, ...] = ()
-    seeds: int = 0
-    leeches: int = 0
-
-
-@attrs.frozen
-class Limits:
-    """How much a store keeps. Per swarm, per node and per address bind only nodes without our certificate."""
-
-    swarms: int = 100_000
-    entries: int = 500_000
-    nodes_per_swarm: int = 10_000
-    swarms_per_node: int = 1_000
-    entries_per_address: int = 5_000
-
-
-@attrs.frozen
-class Occupancy:
-    """What a store holds at the moment."""
-
-    swarms: int
-    entries: int
-    nodes: int
-
-
-class Admission(StrEnum):
-    """Whether an announce made the node known to others, or which limit kept it out."""
-
-    LISTED = "listed"
-    TOO_MANY_SWARMS = "too many swarms"
-    TOO_MANY_ENTRIES = "too many entries"
-    SWARM_FULL = "swarm full"
-    NODE_IN_TOO_MANY = "node in too many swarms"
-    ADDRESS_HAS_TOO_MANY = "address has too many entries"
-
-
-class Bag:
-    """Entries by node id: put in, taken out and drawn from at random in constant time each."""
-
-    def __init__(self) -> None:
-        self._entries: list[Entry] = []
-        self._places: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def put(self, entry: Entry) -> None:
-        """Put an entry in, in place of the node's earlier one."""
-        place = self._places.get(entry.node_id)
-        if place is None:
-            self._places[entry.node_id] = len(self._entries)
-            self._entries.append(entry)
-        else:
-            self._entries[place] = entry
-
-    def take(self, node_id: str) -> None:
-        """Take a node's entry out; nothing happens when there is none."""
-        place = self._places.pop(node_id, None)
-        if place is None:
-            return
-        last = self._entries.pop()
-        if place < len(self._entries):
-            self._entries[place] = last
-            self._places[last.node_id] = place
-
-    def draw(self, count: int, rng: "Random") -> list[Entry]:
-        """At most `count` different entries, each as likely as any other, in random order."""
-        return rng.sample(self._entries, min(count, len(self._entries)))
-
-
-class Part(StrEnum):
-    """How a swarm is divided for drawing: a busy part must not crowd a small one out of the sample."""
-
-    SUPERNODES = "supernodes"
-    SEEDS = "seeds"
-    LEECHES = "leeches"
-
-
-def part_of(entry: Entry) -> Part:
-    """Which part of its swarm an entry stands in."""
-    if entry.supernode:
-        return Part.SUPERNODES
-    return Part.SEEDS if entry.seed else Part.LEECHES
+    size = len(entries)
+    place = int(rng.random() * size)
+    if count >= size:
+        # Whoever takes fewer after all must not always leave out the same ones.
+        return entries[place:] + entries[:place]
+    stride = 1 + int(rng.random() * (size - 1))
+    while gcd(stride, size) != 1:
+        stride = stride + 1 if stride < size - 1 else 1
+    return [entries[(place + step * stride) % size] for step in range(count)]
 
 
 class Division:
-    """One part of a swarm: its reachable nodes, altogether and by ISP."""
+    """Nodes of one kind: all of them and by ISP. Each knows its places, so that taking it out is quick."""
 
     def __init__(self) -> None:
-        self._all = Bag()
-        self._by_isp: dict[str | None, Bag] = {}
+        self._all: list[Entry] = []
+        self._by_isp: dict[str | None, list[Entry]] = {}
 
     def put(self, entry: Entry) -> None:
-        self._all.put(entry)
-        self._by_isp.setdefault(entry.isp, Bag()).put(entry)
+        group = self._by_isp.setdefault(entry.isp, [])
+        entry.place, entry.place_in_isp = len(self._all), len(group)
+        self._all.append(entry)
+        group.append(entry)
 
     def take(self, entry: Entry) -> None:
-        self._all.take(entry.node_id)
-        group = self._by_isp.get(entry.isp)
-        if group is None:
-            return
-        group.take(entry.node_id)
+        last = self._all.pop()
+        if last is not entry:
+            last.place = entry.place
+            self._all[entry.place] = last
+        group = self._by_isp[entry.isp]
+        last = group.pop()
+        if last is not entry:
+            last.place_in_isp = entry.place_in_isp
+            group[entry.place_in_isp] = last
         if not group:
             del self._by_isp[entry.isp]
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     def draw_local(self, isp: str | None, count: int, rng: "Random") -> list[Entry]:
         """At most `count` nodes of an ISP; none for an unknown one."""
         group = None if isp is None else self._by_isp.get(isp)
-        return [] if group is None else group.draw(count, rng)
+        return [] if group is None else some(group, count, rng)
 
     def draw_remote(self, isp: str | None, count: int, rng: "Random") -> list[Entry]:
         """At most `count` nodes outside an ISP, in work that grows with `count` and the number of ISPs alone."""
-        own = 0 if isp is None else len(self._by_isp.get(isp, ()))
-        outside = len(self._all) - own
-        if outside * 4 >= len(self._all):
-            drawn = self._all.draw(4 * count, rng)
-            found = [entry for entry in drawn if isp is None or entry.isp != isp][:count]
+        everybody = len(self._all)
+        outside = everybody - (0 if isp is None else len(self._by_isp.get(isp, ())))
+        if outside == everybody:
+            return some(self._all, count, rng)
+        if outside >= _RARE * everybody:
+            drawn = some(self._all, ceil(1.3 * count * everybody / outside) + 2, rng)
+            found = [entry for entry in drawn if entry.isp != isp][:count]
             if len(found) >= min(count, outside):
                 return found
-        # The rare ones are not hit by drawing from all: go through the other ISPs, in random order.
-        others = [key for key in self._by_isp if isp is None or key != isp]
-        groups = [self._by_isp[key] for key in rng.sample(others, min(count, len(others)))]
-        share = -(-count // max(1, len(groups)))
-        return [entry for group in groups for entry in group.draw(share, rng)][:count]
+        return self._draw_rare(isp, count, rng)
+
+    def _draw_rare(self, isp: str | None, count: int, rng: "Random") -> list[Entry]:
+        # Each ISP gives by its size, else the lone node of a small one would be named to everybody.
+        others = [group for other, group in self._by_isp.items() if other != isp]
+        sizes = [len(group) for group in others]
+        shares = [0] * len(others)
+        left = min(count, sum(sizes))
+        while left:
+            free = [size - share for size, share in zip(sizes, shares, strict=True)]
+            for which in rng.choices(range(len(others)), weights=free, k=left):
+                if shares[which] < sizes[which]:
+                    shares[which] += 1
+                    left -= 1
+        return [
+            entry for group, share in zip(others, shares, strict=True) if share for entry in some(group, share, rng)
+        ]
 
 
 class Swarm:
-    """Everybody the store knows for one resource."""
+    """Everybody the store knows for one resource, and how many completed it."""
 
-    def __init__(self) -> None:
-        self._divisions = {part: Division() for part in Part}
+    __slots__ = ("_divisions", "completions", "key", "leeches", "ordinary", "seeds")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self._divisions: dict[tuple[Speech, Part], Division] = {}
         self.ordinary = 0
         self.seeds = 0
         self.leeches = 0
+        self.completions = 0
 
     def __len__(self) -> int:
         return self.seeds + self.leeches
 
-    def put(self, entry: Entry, earlier: Entry | None) -> None:
-        """Put a node in, with the entry that stood for it so far."""
-        if earlier is not None:
-            self.take(earlier)
+    def put(self, entry: Entry) -> None:
+        """Put a node in that is not in yet."""
         self._count(entry, 1)
         if entry.port:
-            self._divisions[part_of(entry)].put(entry)
+            kind = (entry.speech, part_of(entry))
+            division = self._divisions.get(kind)
+            if division is None:
+                division = self._divisions[kind] = Division()
+            division.put(entry)
 
     def take(self, entry: Entry) -> None:
-        """Take out an entry that was put in."""
+        """Take out an entry that was put in and has not changed since."""
         self._count(entry, -1)
         if entry.port:
-            self._divisions[part_of(entry)].take(entry)
+            kind = (entry.speech, part_of(entry))
+            division = self._divisions[kind]
+            division.take(entry)
+            if not len(division):
+                del self._divisions[kind]
 
-    def draw(self, node_id: str, isp: str | None, count: int, rng: "Random") -> list[Entry]:
-        """At most `count` nodes of each part inside the ISP and as many outside, without `node_id`."""
+    def draw(self, viewpoint: Viewpoint, inside: int, outside: int, rng: "Random") -> list[Entry]:
+        """At most as many of each kind inside the asker's ISP and outside, without the asker."""
         drawn: list[Entry] = []
-        for division in self._divisions.values():
-            # One more, in case that node is among them.
-            for some in (division.draw_local(isp, count + 1, rng), division.draw_remote(isp, count + 1, rng)):
-                drawn += [entry for entry in some if entry.node_id != node_id][:count]
+        for (speech, part), division in self._divisions.items():
+            if not viewpoint.speech.understands(speech) or (viewpoint.seed and part is Part.SEEDS):
+                continue
+            # One more, in case the asker is among them.
+            near = division.draw_local(viewpoint.isp, inside + 1, rng) if inside else []
+            far = division.draw_remote(viewpoint.isp, outside + 1, rng) if outside else []
+            for found, count in ((near, inside), (far, outside)):
+                drawn += [entry for entry in found if entry.node_id != viewpoint.node_id][:count]
         return drawn
 
     def _count(self, entry: Entry, by: int) -> None:
@@ -211,3 +148,13 @@ class Swarm:
             self.seeds += by
         else:
             self.leeches += by
+
+
+def concerns(entry: Entry, viewpoint: Viewpoint) -> bool:
+    """Whether an entry that was found otherwise than by drawing may be named to the asker."""
+    return (
+        entry.port > 0
+        and entry.node_id != viewpoint.node_id
+        and not (viewpoint.seed and part_of(entry) is Part.SEEDS)
+        and viewpoint.speech.understands(entry.speech)
+    )

@@ -1,7 +1,7 @@
 """Does every swarm store keep the promises of ISwarmStore?"""
 
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from p2sp.tracker.entry import Admission, Candidates, Entry, Limits, Occupancy, Speech, Viewpoint
 from p2sp.tracker.interfaces import ISwarmStore
 from p2sp.tracker.memory import MemorySwarmStore
-from p2sp.tracker.swarm import Admission, Candidates, Entry, Limits, Occupancy
 from tests.tracker.entries import RESOURCE, SESSION, entry, node_name
 
 EXPIRY = 100.0
@@ -34,15 +34,24 @@ class SwarmStoreContract(_Base):
         raise AssertionError("a subclass makes the store")
 
     async def look(
-        self, store: ISwarmStore, isp: str | None = "here", *, node: str = NOBODY, count: int = 50, now: float = 0.0
+        self,
+        store: ISwarmStore,
+        isp: str | None = "here",
+        *,
+        node: str = NOBODY,
+        host: str = "",
+        seed: bool = False,
+        speech: Speech = Speech.TLS,
+        count: int = 50,
+        now: float = 0.0,
+        rng: Random | None = None,
     ) -> Candidates:
-        candidates: Candidates = await store.look(RESOURCE, node, isp, count, now, Random(7))
+        viewpoint = Viewpoint(node, host, isp, seed, speech)
+        candidates: Candidates = await store.look(RESOURCE, viewpoint, count, count, now, rng or Random(7))
         return candidates
 
-    async def names(
-        self, store: ISwarmStore, isp: str | None = "here", *, node: str = NOBODY, count: int = 50, now: float = 0.0
-    ) -> list[str]:
-        return sorted(each.node_id for each in (await self.look(store, isp, node=node, count=count, now=now)).entries)
+    async def names(self, store: ISwarmStore, isp: str | None = "here", **how: Any) -> list[str]:
+        return sorted(each.node_id for each in (await self.look(store, isp, **how)).entries)
 
     async def fill(self, store: ISwarmStore, *entries: Entry) -> None:
         for each in entries:
@@ -67,7 +76,7 @@ class SwarmStoreContract(_Base):
         newer = entry(1, host="198.51.100.7", port=9, isp="there", left=0, session="11" * 16, seen=5.0)
         await self.fill(store, newer)
         found = await self.look(store, "there", now=5.0)
-        assert found == Candidates((newer,), seeds=1, leeches=0)
+        assert found == Candidates((newer,), seeds=1, leeches=0, completions=1)
         assert (await store.occupancy(5.0)).entries == 1
 
     async def test_the_silent_are_gone(self) -> None:
@@ -136,13 +145,41 @@ class SwarmStoreContract(_Base):
         assert sum(each.isp != "here" for each in found.entries) == 3
         assert sum(each.isp == "here" for each in found.entries) == 10
 
+    async def test_each_is_named_to_those_it_can_talk_to(self) -> None:
+        store = self.make()
+        speeches = (Speech.TLS, Speech.BOTH, Speech.CLEAR)
+        await self.fill(store, *(entry(number, speech=speech) for number, speech in enumerate(speeches)))
+        assert await self.names(store, speech=Speech.TLS) == [node_name(0), node_name(1)]
+        assert await self.names(store, speech=Speech.BOTH) == [node_name(number) for number in range(3)]
+        assert await self.names(store, speech=Speech.CLEAR) == [node_name(1), node_name(2)]
+
+    async def test_a_seed_is_not_named_other_seeds(self) -> None:
+        store = self.make()
+        await self.fill(store, entry(1, left=0), entry(2), entry(3, left=0, supernode=True))
+        assert set(await self.names(store, seed=True)) - {node_name(3)} == {node_name(2)}
+
+    async def test_who_is_behind_the_same_address_is_found_in_any_crowd(self) -> None:
+        store = self.make()
+        for number in range(500):
+            await store.announce(entry(number, host=f"192.0.{number // 250}.{number % 250}"))
+        mates = [entry(1000 + number, host="203.0.113.7", isp=None) for number in range(3)]
+        await self.fill(store, *mates)
+        found = await self.names(store, host="203.0.113.7", node=node_name(1000), count=2)
+        assert {node_name(1001), node_name(1002)} <= set(found)
+        assert node_name(1000) not in found
+
+    async def test_completions_are_counted_once_each(self) -> None:
+        store = self.make()
+        await self.fill(store, entry(1), entry(1, left=0), entry(1, left=0), entry(2, left=0))
+        assert (await self.look(store)).completions == 1
+
     async def test_everybody_can_be_drawn(self) -> None:
         store = self.make()
         await self.fill(store, *(entry(number) for number in range(30)))
         await self.fill(store, *(entry(number, isp="there") for number in range(30, 34)))
         drawn: set[str] = set()
         for seed in range(200):
-            found: Candidates = await store.look(RESOURCE, NOBODY, "here", 3, 0.0, Random(seed))
+            found = await self.look(store, count=3, rng=Random(seed))
             drawn |= {each.node_id for each in found.entries}
         assert drawn == {node_name(number) for number in range(34)}
 
@@ -196,7 +233,7 @@ class SwarmStoreContract(_Base):
         for number in range(10_000):
             await store.announce(entry(number, host=f"192.0.{number // 250}.{number % 250}"))
         rng = CountingRandom(7)
-        await store.look(RESOURCE, NOBODY, "here", 50, 0.0, rng)
+        await self.look(store, rng=rng)
         assert rng.draws < 1000
 
     async def test_closing_is_quiet(self) -> None:
@@ -265,7 +302,7 @@ def test_the_memory_store_is_a_table_with_an_expiry(
             now += amount
             table = {key: each for key, each in table.items() if now - each.seen < EXPIRY}
         swarm = [each for (of, _), each in table.items() if of == resource]
-        found = result_of(store.look(resource, NOBODY, isp, 100, now, Random(number)))
+        found = result_of(store.look(resource, Viewpoint(NOBODY, "", isp), 100, 100, now, Random(number)))
         by_name = sorted(found.entries, key=lambda each: each.node_id)
         assert by_name == sorted((each for each in swarm if each.port), key=lambda each: each.node_id)
         assert (found.seeds, found.leeches) == (sum(e.seed for e in swarm), sum(not e.seed for e in swarm))

@@ -46,7 +46,7 @@ class TrackerAgent:
             epoch="one",
             interval=INTERVAL,
             store=self.store,
-            policy=make_policy("local-first"),
+            policy=make_policy("biased"),
             now=clock.seconds,
             wall=clock.seconds,
             rng=Random(5),

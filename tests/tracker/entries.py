@@ -1,7 +1,7 @@
 """What do the tests of the tracker announce?"""
 
+from p2sp.tracker.entry import Entry, Speech
 from p2sp.tracker.schema import AnnounceRequest, Counters, Event
-from p2sp.tracker.swarm import Entry
 
 RESOURCE = "ab" * 32
 SESSION = "5e" * 16
@@ -25,9 +25,10 @@ def entry(
     length: int = 2 * MIB,
     seen: float = 0.0,
     supernode: bool = False,
+    speech: Speech = Speech.TLS,
 ) -> Entry:
     """Node `number`, half done, in the ISP `here` unless told otherwise."""
-    return Entry(resource, node_name(number), session, host, port, isp, left, length, seen, supernode)
+    return Entry(resource, node_name(number), session, host, port, isp, left, length, seen, supernode, speech)
 
 
 def request(

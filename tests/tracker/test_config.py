@@ -6,8 +6,8 @@ import pytest
 
 from p2sp.ops.config import ConfigError, load_config
 from p2sp.tracker.config import TrackerConfig, check_config, load_network_map
+from p2sp.tracker.entry import Limits
 from p2sp.tracker.schema import Registration, Scope
-from p2sp.tracker.swarm import Limits
 
 ETC = Path(__file__).parents[2] / "etc"
 BASE = 'listen = "127.0.0.1:0"\nidentity = "i.pem"\nauthority = "ca.pem"\nstate = "state"\n'
