@@ -206,9 +206,10 @@ class Origin(Factory):
         from tests.hostile.scenarios import SCENARIOS
 
         name = hit.path.split("/")[1]
-        if name == "_hits":
-            # What a process that started us wants to know.
-            self.document(talk, json.dumps([attrs.asdict(each) for each in self.hits]).encode())
+        if name.startswith("_hits"):
+            # What a process that started us wants to know; the query is how many it knows already.
+            since = int(urlsplit(hit.path).query or 0)
+            self.document(talk, json.dumps([attrs.asdict(each) for each in self.hits[since:]]).encode())
         elif name.startswith("_set"):
             for key, value in parse_qsl(urlsplit(hit.path).query, keep_blank_values=True):
                 now = getattr(self, key)

@@ -112,9 +112,9 @@ class OriginProcess(Process):
         with urllib.request.urlopen(f"{self.base}{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def hits(self) -> list[dict[str, Any]]:
-        """What was asked so far, and how much was sent."""
-        found: list[dict[str, Any]] = self._ask("/_hits")
+    def hits(self, since: int = 0) -> list[dict[str, Any]]:
+        """What was asked so far, but for the first `since` requests, and how much was sent."""
+        found: list[dict[str, Any]] = self._ask(f"/_hits?{since}")
         return found
 
     def sent(self) -> int:
