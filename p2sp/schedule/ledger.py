@@ -68,10 +68,10 @@ class Ledger:
         return fetch
 
     def shorten(self, fetch: Running, stop: int) -> None:
-        """A running fetch shall end at `stop`; what it owed behind that is free."""
+        """A running fetch shall end at `stop`; what it owed behind that, and nobody else does, is free."""
         for low, high in fetch.missing.overlap(stop, fetch.stop):
             fetch.missing.remove(low, high)
-            self.free.add(low, high)
+            self.disowned(low, high)
         fetch.stop = stop
 
     def end(self, span: Span) -> tuple[Running, list[Span]]:
@@ -101,14 +101,16 @@ class Ledger:
         """A piece is good, and nothing of it is wanted any more."""
         self._settle(self._layout.piece_start(piece), self._layout.piece_end(piece))
 
-    def is_shared(self, fetch: Running) -> bool:
-        """Whether somebody else owes some of what this fetch owes."""
-        return any(
-            other is not fetch and other.missing.overlap(start, stop)
+    def sharers(self, fetch: Running) -> list[Running]:
+        """Who else owes some of what this fetch owes."""
+        return [
+            other
             for other in self.running.values()
-            if other.span.start < fetch.stop and fetch.span.start < other.stop
-            for start, stop in fetch.missing
-        )
+            if other is not fetch
+            and other.span.start < fetch.stop
+            and fetch.span.start < other.stop
+            and any(other.missing.overlap(start, stop) for start, stop in fetch.missing)
+        ]
 
     def _settle(self, start: int, stop: int) -> None:
         self.free.remove(start, stop)

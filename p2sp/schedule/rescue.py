@@ -84,10 +84,16 @@ def best_tail(ledger: Ledger, layout: Layout, helper: Helper, pace: Callable[[Ru
             continue
         cut = _cut(fetch, helper.rate, its)
         run = max(_runs(fetch.missing, layout, cut, fetch.stop, helper.allowed), key=_length, default=None)
-        if run is not None and _worth(_length(run), helper.rate, its) and not ledger.is_shared(fetch):
+        if run is not None and _worth(_length(run), helper.rate, its) and not _helped(ledger, fetch, pace):
             # Who is spared is rid of all behind the cut: what the helper does not take now becomes free.
             best = its.eta, Tail(fetch, run[0], min(run[1], run[0] + FIRST) if its.spare else run[1])
     return best[1] if best is not None else None
+
+
+def _helped(ledger: Ledger, fetch: Running, pace: Callable[[Running], Pace]) -> bool:
+    """Whether somebody shares a fetch already: of two that are both silent, another may take the place of one."""
+    sharers = ledger.sharers(fetch)
+    return not all(pace(each).silent for each in (fetch, *sharers)) if sharers else False
 
 
 def _length(run: tuple[int, int]) -> int:
@@ -144,7 +150,7 @@ def best_copy(
             start = max(start, aligned(stop - budget))
             needed = (stop - start) / helper.rate if helper.rate > 0 else GRACE
             worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= MIN_SAVED
-            if worth and all(map(helper.allowed, layout.pieces_in(start, stop))) and not ledger.is_shared(fetch):
+            if worth and all(map(helper.allowed, layout.pieces_in(start, stop))) and not ledger.sharers(fetch):
                 best = eta, start, stop
                 break
     return best[1:] if best is not None else None

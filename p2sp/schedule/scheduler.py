@@ -274,14 +274,25 @@ class Scheduler:
         return None
 
     def _may_retry(self, key: str, piece: int, retry: _Retry, now: float) -> bool:
-        if not self._suspected(key, piece) or now - retry.since >= INNOCENT_FIRST:
+        if now - retry.since >= INNOCENT_FIRST:
             return True
+        if not self._suspected(key, piece):
+            # Only one source will be asked for it: rather one that is known to deliver.
+            return not self._is_stranger(key, now) or not any(
+                s.has(piece) and k not in retry.suspects and not self._is_stranger(k, now)
+                for k, s in self._sources.items()
+            )
         trial = self._on_trial(key)
         return not any(
             s.has(piece)
             for k, s in self._sources.items()
             if k not in retry.suspects or (trial and k != key and not self._on_trial(k))
         )
+
+    def _is_stranger(self, key: str, now: float) -> bool:
+        """Whether a source has not delivered anything yet, or does so no more."""
+        source = self._sources[key]
+        return source.silent(now) or source.rate.rate(now) <= 0
 
     def _suspected(self, key: str, piece: int) -> bool:
         retry = self._retries.get(piece)
@@ -353,9 +364,13 @@ class Scheduler:
         helper = Helper(key, source.expects(now), lambda piece: not self._suspected(key, piece) and allowed(piece))
 
         trial = self._on_trial(key)
+        stranger = self._is_stranger(key, now) and not all(self._is_stranger(k, now) for k in self._sources)
 
         def pace(fetch: Running) -> Pace:
             its = self._pace(fetch, source, now)
+            # Two silent ones in a row are what costs time: who delivers comes before who may turn out to be the next.
+            if its.silent and stranger and now - self._heard(fetch) < 2 * GRACE:
+                its = attrs.evolve(its, silent=False, known=False)
             # To share a piece with who may be wrong costs all of it: only what would take long is worth that.
             return attrs.evolve(its, known=False) if trial and its.eta < GRACE else its
 
@@ -401,6 +416,11 @@ class Scheduler:
     def _copies(self, piece: int) -> int:
         return sum(source.kind is not Kind.SERVER and source.has(piece) for source in self._sources.values())
 
+    def _heard(self, fetch: Running) -> float:
+        """When a fetch last gave a sign of life; what a wire source sends is one for all its fetches."""
+        owner = self._sources[fetch.source]
+        return fetch.heard if owner.kind is Kind.SERVER else owner.heard
+
     def _pace(self, fetch: Running, helper: _Source, now: float) -> Pace:
         """Servers answer fetches side by side, each at its own pace; wire sources answer one after another."""
         owner = self._sources[fetch.source]
@@ -410,7 +430,7 @@ class Scheduler:
         return Pace(
             rate,
             eta=fetch.left / rate if rate > 0 else float("inf"),
-            silent=now - (fetch.heard if server else owner.heard) >= GRACE,
+            silent=now - self._heard(fetch) >= GRACE,
             known=settled or owner.rate.age(now) >= SETTLE,
             spare=server and helper.kind is not Kind.SERVER and self._offloads(now),
         )

@@ -201,3 +201,69 @@ def test_what_the_loser_brought_is_not_asked_for_again() -> None:
     play.leave("slow")
     play.end(copy)
     assert list(play.scheduler.free) == [(4 * BLOCK, PIECE)]
+
+
+# -- several who are silent --------------------------------------------------------------------------------------
+
+
+def test_of_two_silent_owners_of_a_run_another_takes_the_place_of_one() -> None:
+    play = play_of(PIECE)
+    for key in ("one", "two"):
+        play.join(key, Kind.PEER)
+    first = given(play.ask("one"))
+    play.now += SETTLE
+    second = given(play.ask("two"))
+    assert (second.span.start, second.span.stop) == (0, PIECE)
+    play.join("good", Kind.PEER)
+    play.now += 2 * GRACE
+    taken = given(play.ask("good"))
+    assert (taken.span.start, taken.stop) == (0, PIECE)
+    assert sorted((first.stop, second.stop)) == [0, PIECE]
+    play.check()
+
+
+def test_a_run_shared_with_who_is_not_silent_is_left_to_him() -> None:
+    play = play_of(PIECE)
+    for key in ("silent", "slow"):
+        play.join(key, Kind.PEER)
+    given(play.ask("silent"))
+    play.now += SETTLE
+    slow = given(play.ask("slow"))
+    play.join("good", Kind.PEER)
+    play.now += GRACE - 1
+    play.deliver(slow, 1)
+    play.now += 1.5
+    assert play.ask("good") is None
+
+
+def test_who_is_known_to_deliver_takes_over_before_a_stranger() -> None:
+    play = play_of(FIRST)
+    known(play, "good", 400e3)
+    play.join("silent")
+    given(play.ask("silent"))
+    play.join("stranger")
+    play.now += GRACE
+    assert play.ask("stranger") is None
+    assert play.ask("good") is not None
+
+
+def test_a_stranger_takes_over_when_who_delivers_does_not() -> None:
+    play = play_of(FIRST)
+    known(play, "good", 400e3)
+    play.join("silent")
+    given(play.ask("silent"))
+    play.join("stranger")
+    play.now += 2 * GRACE
+    assert play.ask("stranger") is not None
+
+
+def test_a_piece_that_failed_goes_to_who_is_known_to_deliver() -> None:
+    play = play_of(FIRST)
+    known(play, "good", 400e3)
+    play.join("stranger")
+    play.join("liar")
+    the_rest(play, 0, PIECE)
+    play.judge(0, good=False, suspects={"liar"})
+    mine = play.ask("stranger")
+    assert mine is None or mine.span.start >= PIECE
+    assert given(play.ask("good")).span.start == 0

@@ -154,6 +154,12 @@ class Beside(Byzantine):
         await self.beside(Withdrawer())
         self.assertEqual(self.news, [])
 
+    async def test_a_crowd_of_every_kind(self) -> None:
+        """Who is silent is not replaced by the next silent one without end."""
+        liars = [Spoiler(), Garbler()]
+        await self.beside(*liars, Boaster(), Mute(), Dribbler(), Stopper(), Flicker(), Withdrawer())
+        self.assertLessEqual({news.split(": ")[0] for news in self.news}, {liar.label for liar in liars})
+
 
 class Fifth(Byzantine):
     """A fifth of those who give are liars."""
