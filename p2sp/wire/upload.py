@@ -22,6 +22,9 @@ RUN: Final = 256 * 1024
 READS: Final = 2
 """Runs of one link that are being read or wait to be sent."""
 
+READS_OF_ALL: Final = 4
+"""Runs of all links together that are being read: what a download writes meanwhile waits for no more than these."""
+
 QUESTIONS: Final = 64
 """Requests for metadata and hashes of one link that wait; more are rejected."""
 
@@ -39,9 +42,9 @@ class Offer(Protocol):
 
 
 class Gate:
-    """Keeps the uploads of all links together below a rate: one block a turn, link after link.
+    """Where the uploads of all links meet: at the disk, which they read in turns, and below a rate, one block a turn.
 
-    Without a bucket there is no limit, and nobody has to queue.
+    Without a bucket there is no rate to be kept, and blocks are sent as they come.
     """
 
     def __init__(self, clock: IReactorTime, bucket: TokenBucket | None) -> None:
@@ -50,6 +53,27 @@ class Gate:
         self._rotation: deque[Uploader] = deque()
         self._call: IDelayedCall | None = None
         self._turning = False
+        self._reading = 0
+        self._readers: deque[Uploader] = deque()
+        self._next: Uploader | None = None
+
+    def may_read(self, uploader: "Uploader") -> bool:
+        """Whether a run may be read now, to be followed by `has_read`; if not, the uploader is pumped in its turn."""
+        if self._reading < READS_OF_ALL and (not self._readers or uploader is self._next):
+            self._next = None
+            self._reading += 1
+            return True
+        if uploader not in self._readers:
+            self._readers.append(uploader)
+        return False
+
+    def has_read(self) -> None:
+        """A run has been read, or could not be: whoever has waited longest may read one."""
+        self._reading -= 1
+        while self._readers and self._reading < READS_OF_ALL:
+            self._next = self._readers.popleft()
+            self._next.pump()
+        self._next = None
 
     @property
     def unlimited(self) -> bool:
@@ -65,12 +89,14 @@ class Gate:
 
     def leave(self, uploader: "Uploader") -> None:
         """Take no more turns."""
-        if uploader in self._rotation:
-            self._rotation.remove(uploader)
+        for row in (self._rotation, self._readers):
+            if uploader in row:
+                row.remove(uploader)
 
     def close(self) -> None:
         """Forget everybody."""
         self._rotation.clear()
+        self._readers.clear()
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -94,7 +120,8 @@ class Gate:
             uploader = self._rotation.popleft()
             count = uploader.send_block()
             if count:
-                self.leave(uploader)
+                if uploader in self._rotation:
+                    self._rotation.remove(uploader)
                 self._rotation.append(uploader)
                 wait = self._bucket.take(count, self._clock.seconds())
         return wait
@@ -181,10 +208,11 @@ class Uploader:
             while self._questions and not self._paused and not self._stopped and not self._looking_up:
                 self._answer(self._questions.popleft())
                 self._flush()
-            while self._requests and self._runs < READS and not self._paused and not self._stopped:
-                run = self._next_run()
-                if run is not None:
-                    self._read(run)
+            while self._runs < READS and not self._paused and not self._stopped:
+                self._drop_what_cannot_be_read()
+                if not self._requests or not self._gate.may_read(self):
+                    break
+                self._read(self._next_run())
             # Refusals have to go out as well.
             self._flush()
         finally:
@@ -202,14 +230,18 @@ class Uploader:
                 self.pump()
         return sent
 
-    def _next_run(self) -> _Run | None:
-        first = self._requests.popleft()
-        if first not in self._session.pending:
-            return None
+    def _drop_what_cannot_be_read(self) -> None:
         store = self._offer.store
-        if store is None or not store.has(first.piece):
-            self._session.refuse(first)
-            return None
+        while self._requests:
+            first = self._requests[0]
+            if first in self._session.pending:
+                if store is not None and store.has(first.piece):
+                    return
+                self._session.refuse(first)
+            self._requests.popleft()
+
+    def _next_run(self) -> _Run:
+        first = self._requests.popleft()
         run = [first]
         end = first.begin + first.length
         while self._requests and end - first.begin < RUN:
@@ -229,6 +261,8 @@ class Uploader:
         reading: Deferred[bytes] = maybeDeferred(store.read, position, run.length)
         reading.addCallbacks(self._have_read, self._cannot_read, callbackArgs=(run,), errbackArgs=(run,))
         reading.addErrback(self._failed)
+        # Only when this run has been dealt with: others may be read at once.
+        reading.addCallback(lambda _: self._gate.has_read())
 
     def _have_read(self, data: bytes, run: _Run) -> None:
         if self._stopped:
