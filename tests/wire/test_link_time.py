@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from p2sp.net.throttle import TokenBucket
 from p2sp.resource.merkle import BLOCK
 from p2sp.sources.peer import PeerSource
-from p2sp.wire.choker import TURN
+from p2sp.wire.choker import LONGEST_TURN
 from p2sp.wire.link import CLOSE_SECONDS, HANDSHAKE_SECONDS, KEEP_ALIVE_SECONDS, MAX_UNSENT, SILENCE_SECONDS, PeerLink
 from p2sp.wire.listener import TICK_SECONDS, PeerNetwork
 from p2sp.wire.messages import Handshake, HaveNone, KeepAlive, Message, NotInterested, Request
@@ -207,7 +207,7 @@ class LinkTime(NetworkTestCase):
         links = [(await self.leech(seed))[1] for _ in range(2)]
         await self.until(lambda: sum(not link.session.choked for link in links) == 1)
         first = next(link for link in links if not link.session.choked)
-        await self.pass_time(TURN + 2 * TICK_SECONDS)
+        await self.pass_time(LONGEST_TURN + 2 * TICK_SECONDS, step=TICK_SECONDS)
         await self.until(lambda: first.session.choked)
         self.assertEqual(sum(not link.session.choked for link in links), 1)
 
