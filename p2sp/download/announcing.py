@@ -111,7 +111,16 @@ class Account:
             stalled_ms=int(report.stalled_seconds * 1000),
             home=home,
             wanted=WANTED if left else 0,
+            clear=transfer.speaks_clear_text,
+            v1=self._v1_name(),
         )
+
+    def _v1_name(self) -> str | None:
+        """The name of a hybrid's other swarm, whose clients may be of use to us, and we to them."""
+        descriptor = self.transfer.descriptor
+        if descriptor is None or not descriptor.hybrid or not self.transfer.speaks_clear_text:
+            return None
+        return descriptor.handshake_hashes[1].hex()
 
 
 def _left(transfer: "Transfer") -> int:

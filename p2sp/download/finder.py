@@ -208,4 +208,4 @@ class TrackerFinder:
 
 def _candidate(node: Node) -> Candidate:
     kind = Kind.SUPERNODE if node.supernode else Kind.PEER
-    return Candidate(kind=kind, node_id=node.node_id, host=node.host, port=node.port, local=node.local)
+    return Candidate(kind=kind, node_id=node.node_id, host=node.host, port=node.port, local=node.local, lan=node.lan)

@@ -98,12 +98,17 @@ class Transfer:
             self._dialler.start()
 
     @property
-    def asks_foreigners(self) -> bool:
-        """Whether clients outside of our network are looked for: where clear text is allowed, and the resource is not
+    def speaks_clear_text(self) -> bool:
+        """Whether clients outside of our network are welcome: where clear text is allowed, and the resource is not
         private, which never leaves TLS.
         """
         private = self.descriptor is not None and self.descriptor.private
-        return bool(self.hints) and self.node.clear_text and not private
+        return self.node.clear_text and not private
+
+    @property
+    def asks_foreigners(self) -> bool:
+        """Whether trackers outside of our network are asked."""
+        return bool(self.hints) and self.speaks_clear_text
 
     def find_descriptor(self, deadline: float) -> "Deferred[Descriptor]":
         """The descriptor, from peers; for a transfer begun with an id alone. Fails with DownloadError."""
