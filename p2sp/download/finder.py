@@ -20,6 +20,9 @@ from p2sp.tracker.schema import AnnounceRequest, Event, Node, Scope
 
 FIRST_RETRY = 2.0
 LONGEST_RETRY = 120.0
+REJOIN = (0.5, 4.0)
+"""Seconds after which a tracker that lost its memory hears us again: by then it knows the others, who come as we do."""
+
 LONGEST_INTERVAL = 3600.0
 SHORTEST_INTERVAL = 1.0
 GOODBYE = 3.0
@@ -46,6 +49,7 @@ class _Station:
     alive: bool = False
     failures: int = 0
     epoch: str = ""
+    interval: float = LONGEST_INTERVAL
     timer: IDelayedCall | None = None
     running: "Deferred[None] | None" = None
 
@@ -175,16 +179,18 @@ class TrackerFinder:
             self._found(_candidate(node))
         if lost_memory:
             station.event = Event.STARTED
-        interval = min(max(answer.interval, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+        station.interval = min(max(answer.interval, SHORTEST_INTERVAL), LONGEST_INTERVAL)
         if station.timer is None or not station.timer.active():
-            self._soon(station, 0.0 if lost_memory else interval * self._rng.uniform(0.9, 1.0))
+            wait = self._rng.uniform(*REJOIN) if lost_memory else station.interval * self._rng.uniform(0.9, 1.0)
+            self._soon(station, min(wait, station.interval))
 
     def _unanswered(self, station: _Station, reason: str) -> None:
         station.failures += 1
         station.alive = False
         if station.failures == 1:
             self._news(f"tracker {station.url} does not answer: {reason}")
-        wait = min(FIRST_RETRY * 2.0 ** (station.failures - 1), LONGEST_RETRY)
+        # Never longer than the tracker's own interval, so that a swarm is whole again one interval after its return.
+        wait = min(FIRST_RETRY * 2.0 ** min(station.failures - 1, 16), LONGEST_RETRY, station.interval)
         self._soon(station, wait * self._rng.uniform(0.5, 1.0))
 
     def _goodbye(self, station: _Station) -> "Deferred[None]":

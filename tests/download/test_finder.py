@@ -194,7 +194,7 @@ def test_one_that_says_nothing_is_given_up_in_time() -> None:
     hunt.stop()
 
 
-def test_one_that_lost_its_memory_is_announced_to_at_once() -> None:
+def test_one_that_lost_its_memory_hears_us_again_within_seconds_not_all_at_once() -> None:
     clock = Clock()
     tracker = TrackerAgent(clock)
     hunt = Hunt("a", clock=clock, a=tracker)
@@ -203,9 +203,24 @@ def test_one_that_lost_its_memory_is_announced_to_at_once() -> None:
     tracker.forget()
     hunt.run(1.2 * INTERVAL)
     assert tracker.events[count : count + 2] == [Event.PROGRESS, Event.STARTED]
-    assert tracker.times[count + 1] - tracker.times[count] <= 0.3
+    assert 0.4 <= tracker.times[count + 1] - tracker.times[count] <= 4.2
     hunt.run(INTERVAL)
     assert tracker.events[count + 2] is Event.PROGRESS
+    hunt.stop()
+
+
+def test_one_that_was_away_for_long_hears_us_within_its_interval_after_it_is_back() -> None:
+    clock = Clock()
+    tracker = TrackerAgent(clock)
+    hunt = Hunt("a", clock=clock, a=tracker)
+    hunt.run(INTERVAL)
+    tracker.down = True
+    hunt.run(20 * INTERVAL)
+    tracker.down = False
+    tracker.forget()
+    count = len(tracker.heard)
+    hunt.run(1.1 * INTERVAL)
+    assert len(tracker.heard) > count
     hunt.stop()
 
 
