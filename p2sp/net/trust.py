@@ -134,12 +134,20 @@ class _ServerContext:
 def server_context(identity: Identity, *, alpn: Sequence[bytes] = ()) -> IOpenSSLServerConnectionCreator:
     """TLS for a listener: TLS 1.3, asks for a client certificate, accepts any and also none.
 
+    Who offers none of the names in `alpn` gets none, and it is for the protocol to end that; see `negotiated`.
     What a certificate proves at this point is possession of its key; see `Trust.caller` for roles.
     """
     options = CertificateOptions(
         raiseMinimumTo=OLDEST_VERSION, acceptableProtocols=list(alpn) or None, **_own_options(identity)
     )
-    options.getContext()
+    context = options.getContext()
+    if alpn:
+
+        def select(connection: SSL.Connection, offered: list[bytes]) -> Any:
+            # Twisted's own breaks the handshake off as by a fault of ours, so that nobody learns what was wrong.
+            return next((name for name in alpn if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+        context.set_alpn_select_callback(select)
     return _ServerContext(options)
 
 
