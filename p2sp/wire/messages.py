@@ -33,6 +33,8 @@ class Handshake(msgspec.Struct, frozen=True, gc=False):
 
 
 RESERVED = bytes((0, 0, 0, 0, 0, 0x10, 0, 0x14))
+RESERVED_V1 = bytes((0, 0, 0, 0, 0, 0x10, 0, 0x04))
+"""The same for a resource that only BitTorrent v1 describes."""
 """What we speak: extensions (BEP 10), fast (BEP 6) and v2 (BEP 52)."""
 
 

@@ -26,6 +26,7 @@ from p2sp.wire.extensions import (
 )
 from p2sp.wire.messages import (
     RESERVED,
+    RESERVED_V1,
     AllowedFast,
     Bitfield,
     Cancel,
@@ -105,11 +106,12 @@ class Speaking:
         host: str = "",
         port: int = 0,
         pex: bool = True,
+        v2: bool = True,
     ) -> None:
         """Say which resource this connection is for: before anything comes in, or on the other side's handshake.
 
         `host` is the other side's address, if pieces may be allowed to it while it is choked; `port` is where we listen
-        (0: nowhere); `pex` whether other nodes are talked about.
+        (0: nowhere); `pex` whether other nodes are talked about; `v2` whether BEP 52 describes the resource.
         """
         self._hash = info_hash
         self._host, self._port, self._pex = host, port, pex
@@ -118,7 +120,7 @@ class Speaking:
         count = layout.piece_count if layout else None
         self.ours = PieceSet(count, have)
         self.pieces = PieceSet(count)
-        self._say(Handshake(info_hash, peer_id, RESERVED))
+        self._say(Handshake(info_hash, peer_id, RESERVED if v2 else RESERVED_V1))
         if self.remote is not None:
             self._greet()
 

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from p2sp.resource.descriptor import Descriptor
 from p2sp.resource.errors import DescriptorError
+from p2sp.resource.magnet import V1_ID_SIZE
 from p2sp.storage.interfaces import IPieceStore
 from p2sp.wire.errors import LinkRefused, RemoteProtocolError, Why
 from p2sp.wire.extensions import Abilities, MetadataPart, MetadataReject, MetadataRequest
@@ -111,6 +112,7 @@ class Swarm:
             host=link.address[0],
             port=self._port(),
             pex=not self.private,
+            v2=len(self.shared.resource_id) != V1_ID_SIZE,
         )
         link.uploader = Uploader(
             link.session,
