@@ -56,6 +56,11 @@ class ServerMemory:
         server = self._fresh(url, now)
         return server.rate if server is not None and not server.errors else 0.0
 
+    def ignores_ranges(self, url: str, now: float) -> bool:
+        """Whether the server of a URL gave whole files to whoever asked for parts, when it was asked last."""
+        server = self._fresh(url, now)
+        return server is not None and server.ranges is False
+
     def note(self, url: str, *, count: int, seconds: float, errors: int, ranges: bool | None, now: float) -> None:
         """What came of asking it for a download: bytes, the seconds they took, and failures."""
         before = self._fresh(url, now) or Server()

@@ -180,8 +180,16 @@ class Transfer:
         assert self.conductor is not None
         assert self.content is not None
         connections = self.node.connections
-        source = HttpSource(self.node.connect, url, self.content, connections=connections, found=found, version=version)
         memory = self.node.memory
+        source = HttpSource(
+            self.node.connect,
+            url,
+            self.content,
+            connections=connections,
+            found=found,
+            version=version,
+            in_row=memory is not None and memory.ignores_ranges(url, time()),
+        )
         self._servers.append(source)
         self.conductor.add(source, expected=memory.rate(url, time()) if memory is not None else 0.0)
 

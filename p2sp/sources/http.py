@@ -24,7 +24,8 @@ class HttpSource:
     """One URL of a resource, over up to `connections` connections to its host, which all URLs of that host share.
 
     A server that ignores ranges is read from the start on one connection, and what is not wanted is thrown away: its
-    bytes are never written where they do not belong. For a tree of files the URL is a folder and file paths are
+    bytes are never written where they do not belong; later it is asked for a range again. `in_row`: it ignored ranges
+    when it was known last, so that it is given what comes first, and is asked for that as a range. For a tree of files the URL is a folder and file paths are
     appended (BEP 19).
     """
 
@@ -39,6 +40,7 @@ class HttpSource:
         connections: int = 4,
         version: Version | None = None,
         found: Probe | None = None,
+        in_row: bool = False,
     ) -> None:
         self.label = url
         self.url = url
@@ -47,8 +49,8 @@ class HttpSource:
         self._connect = connect
         self._content = content
         self._connections = max(1, connections)
-        self._ranged: bool | None = None
-        self._ignored_at = 0.0
+        self._ranged: bool | None = False if in_row else None
+        self._ignored_at = float("-inf")
         self._host = connect.hosts.of(url)
         self._asker = Asker(connect.reactor, url, self._host)
         self._idle: list[Lane] = []

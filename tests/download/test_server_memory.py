@@ -45,6 +45,19 @@ def test_rates_are_weighed_and_forgotten_after_a_day() -> None:
     assert known.rate(FAST, NOW + 20 + DAY) == 0.0
 
 
+def test_who_ignored_ranges_is_remembered_until_it_serves_one() -> None:
+    known = memory()
+    assert not known.ignores_ranges(FAST, NOW)
+    assert not known.ignores_ranges(NEW, NOW)
+    known.note(FAST, count=1, seconds=1.0, errors=0, ranges=False, now=NOW)
+    assert known.ignores_ranges(FAST, NOW)
+    known.note(FAST, count=1, seconds=1.0, errors=0, ranges=None, now=NOW + 1)
+    assert known.ignores_ranges(FAST, NOW + 1)
+    assert not known.ignores_ranges(FAST, NOW + 1 + DAY)
+    known.note(FAST, count=1, seconds=1.0, errors=0, ranges=True, now=NOW + 2)
+    assert not known.ignores_ranges(FAST, NOW + 2)
+
+
 def test_the_fastest_come_first_and_those_that_failed_last() -> None:
     assert memory().order([BAD, NEW, SLOW, FAST], NOW) == [FAST, SLOW, NEW, BAD]
     assert memory().order([BAD, NEW, SLOW, FAST], NOW + DAY) == [BAD, NEW, SLOW, FAST]

@@ -97,9 +97,26 @@ class ConditionTests(HttpCase):
         await self.fetch(source, 1000, 2000)
         self.assertTrue(source.in_row)
         source._ignored_at -= RANGE_AGAIN
+        self.assertEqual(self.origin.hits[-1].range, "bytes=1000-1999")
         await self.fetch(source, 0, 1000)
         self.assertFalse(source.in_row)
         self.assertEqual(source.slots, 2)
+
+
+    async def test_a_server_known_to_ignore_ranges_is_asked_for_one_all_the_same(self) -> None:
+        source = HttpSource(self.connect(), self.url("honest"), self.content, in_row=True)
+        self.addCleanup(source.close)
+        self.assertEqual((source.in_row, source.slots), (True, 1))
+        await self.fetch(source, 0, 1000)
+        self.assertEqual(self.origin.hits[-1].range, "bytes=0-999")
+        self.assertEqual((source.in_row, source.slots), (False, 2))
+
+    async def test_a_server_known_to_ignore_ranges_does_so_still(self) -> None:
+        source = HttpSource(self.connect(), self.url("ignored"), self.content, in_row=True)
+        self.addCleanup(source.close)
+        await self.fetch(source, 0, 1000)
+        await self.fetch(source, 1000, 2000)
+        self.assertEqual((source.in_row, source.slots, len(self.origin.hits)), (True, 1, 1))
 
 
 class RefusalTests(HttpCase):
