@@ -62,6 +62,15 @@ def check_fetch_target(host_ip: str, allowed: Sequence[Network] = ()) -> None:
             raise ForbiddenTarget(host_ip, reason)
 
 
+def observed_address(host: str) -> str:
+    """A connection's address as it is written down: one of IPv4 mapped into IPv6 is the IPv4 one, without a zone."""
+    if ":" not in host:
+        return host
+    parsed = ip_address(host.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return str(mapped or parsed)
+
+
 def host_port(host: str, port: int) -> str:
     """Address and port as one writes them: an IPv6 address stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -20,6 +19,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
+from p2sp.net.addresses import observed_address
 from p2sp.net.calls import ApiError, Call, Reply, as_reply
 from p2sp.net.errors import Overloaded
 from p2sp.net.ratelimit import RateLimit, RateTable
@@ -193,7 +193,7 @@ class Api(Resource):
 
     async def _reply(self, request: Any) -> Reply:
         caller = self._identify(request)
-        address = _observed(request)
+        address = observed_address(getattr(request.getClientAddress(), "host", ""))
         if self._rates is not None and not (caller and caller.roles):
             wait = self._rates.wait(address, self.clock.seconds())
             if wait > 0:
@@ -283,15 +283,6 @@ def _read_body(request: Any, route: Route) -> Any:
         raise ApiError(422, "invalid", str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, "bad-json", f"the body is not JSON: {error}") from error
-
-
-def _observed(request: Any) -> str:
-    host: str = getattr(request.getClientAddress(), "host", "")
-    if ":" not in host:
-        return host
-    parsed = ip_address(host.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return str(mapped or parsed)
 
 
 def _send(request: Any, reply: Reply) -> None:
