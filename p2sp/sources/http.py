@@ -25,8 +25,8 @@ class HttpSource:
 
     A server that ignores ranges is read from the start on one connection, and what is not wanted is thrown away: its
     bytes are never written where they do not belong; later it is asked for a range again. `in_row`: it ignored ranges
-    when it was known last, so that it is given what comes first, and is asked for that as a range. For a tree of files the URL is a folder and file paths are
-    appended (BEP 19).
+    when it was known last, so it is given what comes first, and asked for that as a range. For a tree of files the
+    URL is a folder and file paths are appended (BEP 19).
     """
 
     kind = Kind.SERVER

@@ -102,7 +102,6 @@ class ConditionTests(HttpCase):
         self.assertFalse(source.in_row)
         self.assertEqual(source.slots, 2)
 
-
     async def test_a_server_known_to_ignore_ranges_is_asked_for_one_all_the_same(self) -> None:
         source = HttpSource(self.connect(), self.url("honest"), self.content, in_row=True)
         self.addCleanup(source.close)
