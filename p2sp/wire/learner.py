@@ -38,6 +38,11 @@ class Learner:
         """The descriptor with all its piece layers, once it is known."""
         return self._plan.finish() if self._plan is not None and self._plan.complete else None
 
+    @property
+    def private(self) -> bool:
+        """Whether the resource is private, as far as it is known."""
+        return self._plan is not None and self._plan.descriptor.private
+
     def ask(self, sessions: Collection[Session], now: float) -> None:
         """Give up on who is silent, and ask what can be asked now."""
         self._avoided = {session: until for session, until in self._avoided.items() if until > now}

@@ -60,7 +60,7 @@ class LayerPlan:
     """Which runs of hashes are still needed for a descriptor to be complete, and what came of them."""
 
     def __init__(self, descriptor: Descriptor) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._level = piece_height(descriptor.piece_length)
         self._rows: dict[bytes, _Row] = {}
         self._open: deque[HashRequest] = deque()
@@ -111,7 +111,7 @@ class LayerPlan:
         layers = {
             root: tuple(node for run in row.runs if run is not None for node in run) for root, row in self._rows.items()
         }
-        return attrs.evolve(self._descriptor, layers={**self._descriptor.layers, **layers})
+        return attrs.evolve(self.descriptor, layers={**self.descriptor.layers, **layers})
 
     def _run(self, request: HashRequest) -> list[bytes] | None:
         row = self._rows.get(request.root)

@@ -28,6 +28,9 @@ USELESS_SECONDS: Final = 10.0
 """How long two sides that both have everything stay linked: more may be asked right after the last piece."""
 
 
+NOT_IN_CLEAR: Final = "a private resource is not shared in clear text"
+
+
 class Swarm:
     """One resource we take part in, and its links: at most one to each node.
 
@@ -79,7 +82,9 @@ class Swarm:
     @property
     def private(self) -> bool:
         """Whether the resource never leaves TLS (BEP 27), as far as it is described."""
-        return self.descriptor is not None and self.descriptor.private
+        if self.descriptor is None:
+            return self._learner is not None and self._learner.private
+        return self.descriptor.private
 
     @property
     def store(self) -> IPieceStore | None:
@@ -94,7 +99,7 @@ class Swarm:
         whom he has a link with.
         """
         if not link.secure and self.private:
-            raise LinkRefused("a private resource is not shared in clear text", Why.PRIVATE)
+            raise LinkRefused(NOT_IN_CLEAR, Why.PRIVATE)
         there = self.links.get(link.who)
         if there is not None and not there.closing:
             crossed = there.outgoing != link.outgoing
@@ -251,16 +256,21 @@ class Swarm:
         self.descriptor = descriptor
         self.library = Library(descriptor)
         self._witnesses = Witnesses(descriptor, self._joined, self._clock.seconds)
+        self._keep_secret()
         for link in self._open():
-            if self.private and not link.secure:
-                link.close("a private resource is not shared in clear text", Why.PRIVATE)
-                continue
             try:
                 link.session.describe(descriptor.layout, len(descriptor.info), pex=not self.private)
             except RemoteProtocolError as error:
                 link.close(str(error))
             else:
                 link.flush()
+
+    def _keep_secret(self) -> None:
+        """Once it turns out that the resource is private, links in clear text end."""
+        if self.private:
+            for link in self._open():
+                if not link.secure:
+                    link.close(NOT_IN_CLEAR, Why.PRIVATE)
 
     def _taught(self, session: Session, event: MetadataPart | MetadataReject | Hashes | HashReject) -> None:
         learner = self._learner
@@ -289,6 +299,7 @@ class Swarm:
             return
         descriptor = learner.found()
         if descriptor is None:
+            self._keep_secret()
             self.learn()
             return
         self._learner = None
