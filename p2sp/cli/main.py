@@ -45,6 +45,10 @@ cli.add_command(unfinished)
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a Metalink (.meta4) of the file here, with every --mirror and a hash of each piece.",
 )
+@click.option("--hybrid", is_flag=True, help="Also for BitTorrent v1 (aria2, Transmission); gives another id.")
+@click.option(
+    "--tracker", "trackers", multiple=True, metavar="URL", help="For foreign clients: http, https or udp. Repeatable."
+)
 @VERBOSE
 def publish(
     files: tuple[Path, ...],
@@ -52,6 +56,8 @@ def publish(
     site: Path | None,
     torrent: Path | None,
     metalink: Path | None,
+    hybrid: bool,
+    trackers: tuple[str, ...],
     verbose: bool,
 ) -> None:
     """Describe FILE (a file or a folder) and tell the index of --site; prints id and magnet link.
@@ -62,7 +68,10 @@ def publish(
     from p2sp.cli.targets import check_url
 
     loaded, mirrors = or_exit(lambda: (read_site(site), tuple(map(check_url, mirrors))))
-    run_and_exit(lambda reactor: publish_all(reactor, files, mirrors, loaded, torrent, metalink), verbose)
+    run_and_exit(
+        lambda reactor: publish_all(reactor, files, mirrors, loaded, torrent, metalink, trackers, hybrid=hybrid),
+        verbose,
+    )
 
 
 @cli.command()

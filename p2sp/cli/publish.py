@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from p2sp.cli.outcome import UserError
 from p2sp.cli.site_file import Site
+from p2sp.cli.targets import check_tracker
 from p2sp.download.report import ExitCode
 from p2sp.index.client import IndexClient
 from p2sp.index.schema import PublishRequest
@@ -31,8 +32,13 @@ async def publish_all(
     site: Site | None,
     torrent: Path | None,
     metalink: Path | None = None,
+    trackers: Sequence[str] = (),
+    *,
+    hybrid: bool = False,
 ) -> int:
     """Describe each file, write its `.torrent` and Metalink if asked, tell the index; prints id and magnet of each."""
+    for url in trackers:
+        check_tracker(url)
     for option, path in (("--torrent", torrent), ("--metalink", metalink)):
         if path is not None and len(files) > 1:
             raise UserError(f"{option} goes with one FILE", ExitCode.BAD_INPUT)
@@ -53,12 +59,12 @@ async def publish_all(
     pool.start()
     try:
         for file in files:
-            found = await scan(file, pool)
+            found = await scan(file, pool, hybrid=hybrid)
             if torrent is not None:
-                torrent.write_bytes(found.descriptor.to_torrent(mirrors=mirrors))
+                torrent.write_bytes(found.descriptor.to_torrent(trackers, mirrors))
             if metalink is not None:
                 metalink.write_bytes(await _metalink(reactor, file, found, mirrors, pool))
-            await _publish(found, mirrors, index)
+            await _publish(found, trackers, mirrors, index)
     finally:
         if api is not None:
             await api.close()
@@ -93,7 +99,7 @@ def _digest(data: bytes) -> bytes:
     return sha256(data).digest()
 
 
-async def _publish(found: Scan, mirrors: Sequence[str], index: IndexClient | None) -> None:
+async def _publish(found: Scan, trackers: Sequence[str], mirrors: Sequence[str], index: IndexClient | None) -> None:
     descriptor = found.descriptor
     if index is not None:
         await index.publish(
@@ -104,4 +110,4 @@ async def _publish(found: Scan, mirrors: Sequence[str], index: IndexClient | Non
             )
         )
     print(descriptor.resource_id.hex())
-    print(descriptor.magnet(mirrors=mirrors))
+    print(descriptor.magnet(trackers, mirrors))

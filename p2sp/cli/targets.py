@@ -78,6 +78,16 @@ def check_url(text: str) -> str:
     return text
 
 
+def check_tracker(text: str) -> str:
+    """The URL of a foreign tracker, as it is. Raises UserError saying what is wrong with it."""
+    if text.startswith("udp://"):
+        # The same but for the scheme.
+        check_url(text.replace("udp", "http", 1))
+    else:
+        check_url(text)
+    return text
+
+
 def _described_in(path: Path) -> Torrent | MetalinkFile:
     """What a file describes: a Metalink by its name or its first character, else a `.torrent`."""
     try:

@@ -132,7 +132,10 @@ class Descriptor:
         return attrs.evolve(self, layers=known)
 
     def to_torrent(self, trackers: Sequence[str] = (), mirrors: Sequence[str] = ()) -> bytes:
-        """The `.torrent` file: this info dict, the piece layers, trackers (BEP 3, 12) and web seeds (BEP 19)."""
+        """The `.torrent` file: this info dict, the piece layers, trackers (BEP 3, 12) and web seeds (BEP 19).
+
+        Of a folder a web seed is the URL of what it lies in, and ends in a slash.
+        """
         top: dict[bytes, Any] = {b"info": bdecode(self.info)}
         if not self.flat:
             top[b"piece layers"] = {root: b"".join(layer) for root, layer in self.layers.items()}
@@ -140,7 +143,7 @@ class Descriptor:
             top[b"announce"] = trackers[0]
             top[b"announce-list"] = [[url] for url in trackers]
         if mirrors:
-            top[b"url-list"] = list(mirrors)
+            top[b"url-list"] = [url if self.single or url.endswith("/") else f"{url}/" for url in mirrors]
         return bencode(top)
 
 

@@ -128,7 +128,7 @@ class FlatHasher:
                 self._end_piece()
 
     def finish(self, *, padded: bool) -> list[bytes]:
-        """The digests; `padded` when zeros fill the last piece, because another file follows."""
+        """The digests; `padded` when zeros fill the last piece, because bytes of another file follow."""
         if self._filled:
             while padded and self._filled < self._piece_length:
                 part = _ZEROS[: self._piece_length - self._filled]
@@ -146,7 +146,7 @@ class FlatHasher:
 def make_hybrid(descriptor: Descriptor, digests: Sequence[bytes]) -> Descriptor:
     """The same resource with an info dict that v1 clients read, too; so it bears another id.
 
-    `digests` are the SHA-1 of its pieces, where zeros fill the last one of every file but the last (BEP 52, 47).
+    `digests` are the SHA-1 of its pieces, where zeros fill the last one of a file while bytes follow it (BEP 52, 47).
     Raises DescriptorError for a resource without any byte.
     """
     if not descriptor.length:
@@ -163,14 +163,10 @@ def make_hybrid(descriptor: Descriptor, digests: Sequence[bytes]) -> Descriptor:
 
 def _v1_files(descriptor: Descriptor) -> Iterator[dict[bytes, Any]]:
     piece_length = descriptor.piece_length
-    last = last_with_bytes(descriptor.files)
-    for at, entry in enumerate(descriptor.files):
+    bytes_after = descriptor.length
+    for entry in descriptor.files:
         yield {b"length": entry.length, b"path": [part.encode() for part in entry.path]}
+        bytes_after -= entry.length
         missing = -entry.length % piece_length
-        if missing and at < last:
+        if missing and bytes_after:
             yield {b"attr": b"p", b"length": missing, b"path": [b".pad", str(missing).encode()]}
-
-
-def last_with_bytes(files: Sequence[FileEntry]) -> int:
-    """The place of the last file that is not empty: the one whose last piece nothing has to fill."""
-    return max(at for at, entry in enumerate(files) if entry.length)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -13,6 +14,7 @@ from p2sp.resource.descriptor import MAX_DEPTH, MAX_FILES, Descriptor, FileEntry
 from p2sp.resource.layout import piece_length_for
 from p2sp.resource.merkle import FileHasher
 from p2sp.resource.names import check_name
+from p2sp.resource.torrent_v1 import FlatHasher, make_hybrid
 from p2sp.storage.files import told_as_storage_error
 from p2sp.storage.interfaces import StorageError
 from p2sp.storage.pool import Pool, detached
@@ -82,9 +84,10 @@ def _inventory(path: Path) -> tuple[str, bool, list[_Found]]:
 class _Reader:
     """Hashes one file, run by run. Blocking: for the pool's threads, one call at a time."""
 
-    def __init__(self, found: _Found, piece_length: int, *, whole: bool) -> None:
+    def __init__(self, found: _Found, piece_length: int, *, whole: bool, flat: bool) -> None:
         self._found = found
         self._tree = FileHasher(piece_length)
+        self._flat = FlatHasher(piece_length) if flat else None
         self._whole = hashlib.sha256() if whole else None
 
     def step(self) -> int:
@@ -103,6 +106,8 @@ class _Reader:
         if len(data) < wanted or (now.st_size, now.st_mtime_ns) != (found.size, found.modified):
             raise StorageError(f"{found.path}: has changed while it was read")
         self._tree.update(data)
+        if self._flat is not None:
+            self._flat.update(data)
         if self._whole is not None:
             self._whole.update(data)
         return len(data)
@@ -112,13 +117,17 @@ class _Reader:
         root, layer = self._tree.finish()
         return FileEntry(self._found.parts, self._tree.length, root), layer
 
+    def pieces(self, *, padded: bool) -> list[bytes]:
+        """SHA-1 of its pieces, if they were wanted; see `FlatHasher.finish`."""
+        return self._flat.finish(padded=padded) if self._flat is not None else []
+
     def digest(self) -> bytes | None:
         """SHA-256 of the whole file, if it was wanted."""
         return None if self._whole is None else self._whole.digest()
 
 
-async def describe(path: Path, pool: Pool, progress: Progress | None = None) -> Scan:
-    """Hash a file, or all files of a folder, into the canonical descriptor.
+async def describe(path: Path, pool: Pool, progress: Progress | None = None, *, hybrid: bool = False) -> Scan:
+    """Hash a file, or all files of a folder, into the canonical descriptor, or one that BitTorrent v1 reads, too.
 
     Hidden files are taken; symbolic links, special files and empty folders cannot be part of a resource. Raises
     StorageError for these and for what cannot be read or changes meanwhile, DescriptorError for names that are unsafe
@@ -129,13 +138,18 @@ async def describe(path: Path, pool: Pool, progress: Progress | None = None) -> 
     piece_length = piece_length_for(total)
     files: list[tuple[FileEntry, tuple[bytes, ...]]] = []
     digest: bytes | None = None
+    pieces: list[bytes] = []
+    bytes_after = total
     for item in found:
-        reader = _Reader(item, piece_length, whole=not folder)
+        reader = _Reader(item, piece_length, whole=not folder, flat=hybrid)
+        bytes_after -= item.size
         while read := await detached(pool.run(reader.step)):
             done += read
             if progress is not None:
                 progress(done, total)
         files.append(reader.result())
         digest = reader.digest()
+        pieces += await detached(pool.run(partial(reader.pieces, padded=bytes_after > 0)))
     descriptor: Deferred[Descriptor] = pool.run(make_descriptor, name, files, piece_length)
-    return Scan(await detached(descriptor), digest)
+    made = await detached(descriptor)
+    return Scan(make_hybrid(made, pieces) if hybrid else made, digest)

@@ -15,7 +15,6 @@ from p2sp.resource.errors import DescriptorError
 from p2sp.resource.merkle import BLOCK
 from p2sp.resource.torrent_v1 import (
     FlatHasher,
-    last_with_bytes,
     make_hybrid,
     parse_foreign_torrent,
     parse_info_of,
@@ -117,13 +116,14 @@ def test_a_symbolic_link_in_a_file_tree() -> None:
 
 def hybrid_of(name: str, files: list[tuple[tuple[str, ...], bytes]]) -> Descriptor:
     made = make_descriptor(name, [hashed(path, data) for path, data in files], PIECE)
-    last = last_with_bytes(made.files)
+    bytes_after = made.length
     contents = dict(files)
     digests: list[bytes] = []
-    for at, entry in enumerate(made.files):
+    for entry in made.files:
+        bytes_after -= entry.length
         hasher = FlatHasher(PIECE)
         hasher.update(contents[entry.path])
-        digests += hasher.finish(padded=at < last)
+        digests += hasher.finish(padded=bytes_after > 0)
     return make_hybrid(made, digests)
 
 
