@@ -49,6 +49,15 @@ class Ledger:
             if piece not in done:
                 self.free.add(layout.piece_start(piece), layout.piece_end(piece))
 
+    def has_free(self, piece: int) -> bool:
+        """Whether some of a piece is free."""
+        return bool(self.free.overlap(self._layout.piece_start(piece), self._layout.piece_end(piece)))
+
+    def is_free(self, piece: int) -> bool:
+        """Whether all of a piece is free."""
+        run = self._layout.piece_start(piece), self._layout.piece_end(piece)
+        return self.free.overlap(*run) == [run]
+
     def begin(self, span: Span, source: str, now: float, *, single: bool = False) -> Running:
         """A source begins to fetch a span; it owes all of it, and nothing of it is free."""
         self.free.remove(span.start, span.stop)

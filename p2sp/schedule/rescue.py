@@ -63,6 +63,10 @@ class Tail:
     start: int
     stop: int
 
+    def last_piece(self, layout: Layout) -> "Tail":
+        """What of it lies in its last piece."""
+        return attrs.evolve(self, start=max(self.start, layout.piece_start(layout.piece_at(self.stop - 1))))
+
 
 def aligned(position: int) -> int:
     """The next block's boundary at or behind a position."""

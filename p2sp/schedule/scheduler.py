@@ -7,39 +7,24 @@ fetch that it helps; a second copy of what is nearly done, within a budget.
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
 from p2sp.resource.layout import Layout
 from p2sp.schedule.ledger import Ledger, Running
 from p2sp.schedule.picker import largest_gap, rarest_run
-from p2sp.schedule.rate import RateEstimate
-from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, Tail, best_copy, best_tail
+from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, best_copy, best_tail
 from p2sp.schedule.spans import IntervalSet, Kind, Span
+from p2sp.schedule.standing import Holdings, SourceState
 from p2sp.schedule.trial import Trials
 
 if TYPE_CHECKING:
     from random import Random
 
-SERVER_SECONDS = 8.0
-FIRST_SECONDS = 2.0
-"""A server's first span is this long at the rate it had at another time: that may be over."""
-
-SERVER_MAX = 64 * 1024 * 1024
-SHARE = 0.5
-"""Of its fair share of what is free a server gets this part at once, so that all end together and none waits."""
-
-WIRE_SECONDS = 2.0
-WIRE_MAX = 16 * 1024 * 1024
-
 COPY_MAX = 16 * 1024 * 1024
 COPY_SHARE = 0.03
 """Of a resource this part, but at least FIRST and at most COPY_MAX bytes, may be asked for twice."""
-
-DRY_WAIT = 10.0
-DRY_LONGEST = 160.0
-"""Seconds that a source which kept a fetch in silence takes over nothing from others; doubled each time."""
 
 INNOCENT_FIRST = 5.0
 """Seconds that a piece that failed waits for a source not suspected of it; then anybody may have it."""
@@ -50,54 +35,6 @@ class Mode(StrEnum):
 
     FAST = "fast"
     OFFLOAD = "offload"
-
-
-class Holdings(Protocol):
-    """What the scheduler asks of a source: which pieces it can deliver now."""
-
-    def __call__(self, piece: int) -> bool: ...
-
-
-@attrs.define(eq=False)
-class _Source:
-    """A source: its rate over all its fetches, when it was heard last, how often in a row it kept silent (`dry`)."""
-
-    kind: Kind
-    has: Holdings
-    in_row: Callable[[], bool]
-    expected: float = 0.0
-    rate: RateEstimate = attrs.field(factory=RateEstimate)
-    heard: float = 0.0
-    last_stop: int = -1
-    running: int = 0
-    ended_at: float = 0.0
-    dry: int = 0
-    dry_until: float = 0.0
-
-    def expects(self, now: float) -> float:
-        """What one fetch more may bring, in bytes a second; 0.0 for who never delivered."""
-        return self.rate.rate(now) / (self.running + 1)
-
-    def silent(self, now: float) -> bool:
-        """Whether it only keeps others from what it holds: asked and not answering, or lately so."""
-        return now < self.dry_until or (self.running > 0 and now - self.heard >= GRACE)
-
-    def ended(self, fetch: Running, now: float) -> None:
-        """A fetch of it is over."""
-        self.running -= 1
-        self.ended_at = now
-        self.last_stop = fetch.stop
-        if not self.running:
-            self.rate.rest(now)
-        if fetch.frontier == fetch.span.start and now - fetch.since >= GRACE:
-            self.dry_until = now + min(DRY_WAIT * 2.0**self.dry, DRY_LONGEST)
-            self.dry += 1
-
-    def heard_of(self, count: int, now: float) -> None:
-        """Bytes came from it."""
-        self.rate.add(count, now)
-        self.heard = now
-        self.dry, self.dry_until = 0, 0.0
 
 
 @attrs.frozen
@@ -145,7 +82,7 @@ class Scheduler:
         self._in_order = in_order
         self._floor_rate = floor_rate
         self._scatter = scatter
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, SourceState] = {}
         self._ledger = Ledger(layout, verified)
         self._retries: dict[int, _Retry] = {}
         self._trials = Trials(layout) if trials else None
@@ -170,7 +107,7 @@ class Scheduler:
 
         `expected`: bytes a second it brought at another time, for the length of its first span.
         """
-        self._sources[key] = _Source(kind, has, in_row, expected)
+        self._sources[key] = SourceState(kind, has, in_row, expected)
 
     def remove_source(self, key: str) -> None:
         """A source is gone; end its fetches with `end` first."""
@@ -251,21 +188,18 @@ class Scheduler:
 
     def _on_trial(self, key: str) -> bool:
         """Whether a server has still to show that what it gives is good, and others could bring it instead."""
-        server = self._sources[key].kind is Kind.SERVER
-        return self._trials is not None and server and len(self._sources) > 1 and not self._trials.is_proven(key)
+        beside = len(self._sources) > 1 and self._sources[key].kind is Kind.SERVER
+        return beside and self._trials is not None and not self._trials.is_proven(key)
 
-    def _awaits_verdict(self, key: str, source: _Source, now: float) -> bool:
-        """Whether a source on trial has given what it was asked for, and the verdict is still to come."""
+    def _awaits_verdict(self, key: str, source: SourceState, now: float) -> bool:
+        """Whether a source on trial has given what it was asked for, and the verdict is still to come, not for ever."""
         assert self._trials is not None
         if source.running:
             return True
-        # Others may be long about the rest of a piece, or let it lie.
-        return now - source.ended_at < GRACE and any(
-            not self.free.overlap(self._layout.piece_start(piece), self._layout.piece_end(piece))
-            for piece in self._trials.awaits(key)
-        )
+        waits = now - source.ended_at < GRACE
+        return waits and not all(map(self._ledger.has_free, self._trials.awaits(key)))
 
-    def _retry(self, key: str, source: _Source, now: float) -> tuple[int, int] | None:
+    def _retry(self, key: str, source: SourceState, now: float) -> tuple[int, int] | None:
         """What is to be had of a piece that failed: all of it, unless a source broke off in the midst of it."""
         for piece, retry in self._retries.items():
             runs = self.free.overlap(self._layout.piece_start(piece), self._layout.piece_end(piece))
@@ -299,66 +233,50 @@ class Scheduler:
         return retry is not None and key in retry.suspects
 
     def _free_run(
-        self, key: str, source: _Source, allowed: Callable[[int], bool], now: float
+        self, key: str, source: SourceState, allowed: Callable[[int], bool], now: float
     ) -> tuple[int, int] | None:
         if not self.free:
             return None
-        rate = source.expects(now)
         if source.kind is not Kind.SERVER:
-            return self._rare(allowed, rate, WIRE_MAX)
-        most = SERVER_MAX
+            return self._rare(allowed, source.wire_size(now))
+        others = [other for other in self._sources.values() if other is not source]
+        size = source.server_size(others, self.free.total, self._layout.piece_length, now)
         if self._on_trial(key):
-            # One piece, and all of it, if that can be had: then its verdict is about this source alone.
-            most = 1
-            if any(allowed(piece) and self._is_free(piece) for piece in range(self._layout.piece_count)):
-                anything = allowed
-
-                def allowed(piece: int) -> bool:
-                    return self._is_free(piece) and anything(piece)
-
-        if not self._in_order and any(other.kind is not Kind.SERVER for other in self._sources.values()):
+            allowed, size = self._fit_for_trial(key, allowed), 1.0
+        if not self._in_order and any(other.kind is not Kind.SERVER for other in others):
             # Others fetch this too: what none of them has comes first, each begins elsewhere, and soon passes it on.
-            run = self._rare(lambda piece: allowed(piece) and not self._copies(piece), rate, most)
+            run = self._rare(lambda piece: allowed(piece) and not self._copies(piece), min(size, source.wire_size(now)))
             if run is not None:
                 return run
         return largest_gap(
             self.free,
             self._layout,
-            int(min(self._server_size(source, rate, now), most)),
+            int(size),
             allowed=allowed,
             in_order=self._in_order,
             resume_at=source.last_stop,
             busy_ends={fetch.stop for fetch in self._ledger.running.values()},
         )
 
-    def _server_size(self, source: _Source, rate: float, now: float) -> float:
-        """How long a span a server gets: some seconds of its rate, and not what others would be through with sooner."""
-        if rate > 0:
-            size = max(rate * SERVER_SECONDS, self._layout.piece_length)
-        else:
-            size = max(source.expected * FIRST_SECONDS / (source.running + 1), FIRST)
-        others = [other.rate.rate(now) or rate for other in self._sources.values() if other is not source]
-        if not others or rate <= 0:
-            return size
-        share = rate / (source.rate.rate(now) + sum(others))
-        return min(size, max(self.free.total * share * SHARE, FIRST))
-
-    def _is_free(self, piece: int) -> bool:
-        run = self._layout.piece_start(piece), self._layout.piece_end(piece)
-        return self.free.overlap(*run) == [run]
-
-    def _rare(self, allowed: Callable[[int], bool], rate: float, most: int) -> tuple[int, int] | None:
+    def _rare(self, allowed: Callable[[int], bool], size: float) -> tuple[int, int] | None:
         return rarest_run(
             self.free,
             self._layout,
-            int(min(max(rate * WIRE_SECONDS, self._layout.piece_length), most)),
+            int(size),
             allowed=allowed,
             in_order=self._in_order,
             copies=self._copies,
             rng=self._rng,
         )
 
-    def _rescue(self, key: str, source: _Source, allowed: Callable[[int], bool], now: float) -> Assignment | None:
+    def _fit_for_trial(self, key: str, allowed: Callable[[int], bool]) -> Callable[[int], bool]:
+        """What to give of one piece: the rest of one it began, else one that it alone will have given."""
+        assert self._trials is not None
+        begun = set(filter(allowed, filter(self._ledger.has_free, self._trials.awaits(key))))
+        choice = begun or set(filter(allowed, filter(self._ledger.is_free, range(self._layout.piece_count))))
+        return choice.__contains__ if choice else allowed
+
+    def _rescue(self, key: str, source: SourceState, allowed: Callable[[int], bool], now: float) -> Assignment | None:
         if source.silent(now):
             return None
         helper = Helper(key, source.expects(now), lambda piece: not self._suspected(key, piece) and allowed(piece))
@@ -377,7 +295,7 @@ class Scheduler:
         tail = best_tail(self._ledger, self._layout, helper, pace)
         if tail is not None:
             if trial:
-                tail = self._last_piece(tail)
+                tail = tail.last_piece(self._layout)
             self._ledger.shorten(tail.fetch, tail.start)
             return Assignment(Span(tail.start, tail.stop), tail.fetch.span, tail.start)
         if self._budget <= 0:
@@ -389,13 +307,9 @@ class Scheduler:
         self._budget -= copy[1] - copy[0]
         return Assignment(Span(*copy))
 
-    def _last_piece(self, tail: Tail) -> Tail:
-        last = self._layout.piece_start(self._layout.piece_at(tail.stop - 1))
-        return attrs.evolve(tail, start=max(tail.start, last))
-
     # -- what choices go by ----------------------------------------------------------------------------------
 
-    def _allowed(self, source: _Source, now: float) -> Callable[[int], bool]:
+    def _allowed(self, source: SourceState, now: float) -> Callable[[int], bool]:
         """Pieces this source may be given: those it has, less those others shall bring."""
         wire_only = source.kind is Kind.SERVER and self._offloads(now) and self._wire_rate(now) > 0
 
@@ -421,7 +335,7 @@ class Scheduler:
         owner = self._sources[fetch.source]
         return fetch.heard if owner.kind is Kind.SERVER else owner.heard
 
-    def _pace(self, fetch: Running, helper: _Source, now: float) -> Pace:
+    def _pace(self, fetch: Running, helper: SourceState, now: float) -> Pace:
         """Servers answer fetches side by side, each at its own pace; wire sources answer one after another."""
         owner = self._sources[fetch.source]
         server = owner.kind is Kind.SERVER

@@ -36,6 +36,7 @@ class Play:
     kinds: dict[str, Kind] = attrs.field(factory=dict)
     fetches: list[Fetch] = attrs.field(factory=list)
     delivered: set[int] = attrs.field(factory=set)
+    givers: dict[int, str] = attrs.field(factory=dict)
     verified: set[int] = attrs.field(factory=set)
     twice: int = 0
 
@@ -81,7 +82,9 @@ class Play:
             if fetch.at >= fetch.stop:
                 break
             end = min(fetch.at + BLOCK, self.layout.piece_end(self.layout.piece_at(fetch.at)))
-            self.delivered.add(fetch.at // BLOCK)
+            if fetch.at // BLOCK not in self.delivered:
+                self.delivered.add(fetch.at // BLOCK)
+                self.givers[fetch.at // BLOCK] = fetch.source
             fetch.at = end if end % BLOCK == 0 else self.layout.piece_start(self.layout.piece_at(fetch.at) + 1)
             fetch.at = min(fetch.at, fetch.stop)
             fetch.heard = self.now
@@ -97,6 +100,20 @@ class Play:
                 assert not self.owed(other)
                 assert all(map(self._is_settled, self.blocks(other.at, other.stop)))
                 self.end(other)
+
+    def disown(self, key: str) -> None:
+        """What a source gave is not believed, but for pieces that are there and about to be judged."""
+        for fetch in [fetch for fetch in self.fetches if fetch.source == key]:
+            if fetch in self.fetches:
+                self.end(fetch)
+        self.scheduler.distrust(key)
+        judged = {block for piece in self.filled() for block in self._piece_blocks(piece)}
+        for block in sorted(self.delivered - judged):
+            if self.givers[block] == key and not self._is_good(block):
+                self.delivered.remove(block)
+                self.scheduler.disowned(
+                    block * BLOCK, min((block + 1) * BLOCK, self.layout.piece_end(self.layout.piece_at(block * BLOCK)))
+                )
 
     def judge(self, piece: int, *, good: bool, suspects: Collection[str] = ()) -> None:
         """The store has all of a piece and says what it is worth."""

@@ -58,15 +58,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         seed=st.integers(0, 9),
         mode=st.sampled_from(Mode),
         in_order=st.booleans(),
+        trials=st.booleans(),
         floor=st.sampled_from([0.0, 1e5]),
         have=st.sets(st.integers(0, 10)),
         first=st.lists(st.sampled_from(Kind), max_size=4),
     )
     def begin(
-        self, layout: Layout, seed: int, mode: Mode, in_order: bool, floor: float, have: set[int], first: list[Kind]
+        self,
+        layout: Layout,
+        seed: int,
+        mode: Mode,
+        in_order: bool,
+        trials: bool,
+        floor: float,
+        have: set[int],
+        first: list[Kind],
     ) -> None:
         have = {piece for piece in have if piece < layout.piece_count}
-        self.play = Play.of(layout, seed, have, mode=mode, in_order=in_order, floor_rate=floor)
+        self.play = Play.of(layout, seed, have, mode=mode, in_order=in_order, trials=trials, floor_rate=floor)
         self.count = 0
         for kind in first:
             self.join(kind, None)
@@ -111,6 +120,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.play.leave(self.source(pick))
 
     @precondition(lambda self: self.play.holdings)
+    @rule(pick=picks)
+    def disown(self, pick: int) -> None:
+        self.play.disown(self.source(pick))
+
+    @precondition(lambda self: self.play.holdings)
     @rule(pick=picks, pieces=st.sets(st.integers(0, 30)))
     def gain(self, pick: int, pieces: set[int]) -> None:
         self.play.holdings[self.source(pick)].update(pieces)
@@ -145,7 +159,9 @@ def move(play: Play, rng: Random) -> None:
     """One step as it is likely in a real download: mostly sources ask and deliver, now and then something breaks."""
     chance = rng.random()
     if chance < 0.05 or not play.holdings:
-        if len(play.holdings) < 7:
+        if rng.random() < 0.2 and play.holdings:
+            play.disown(rng.choice(sorted(play.holdings)))
+        elif len(play.holdings) < 7:
             kind = rng.choice(list(Kind))
             pieces = [piece for piece in range(play.layout.piece_count) if rng.random() < 0.7]
             play.join(f"{kind.value}{rng.randrange(10**9)}", kind, None if kind is Kind.SERVER else pieces)
@@ -179,7 +195,7 @@ def move(play: Play, rng: Random) -> None:
 def test_long_plays(seed: int) -> None:
     rng = Random(seed)
     layout = Layout([200 * BLOCK + 5], PIECE) if seed % 3 else LAYOUTS[1]
-    play = Play.of(layout, seed, mode=rng.choice(list(Mode)), in_order=rng.random() < 0.2)
+    play = Play.of(layout, seed, mode=rng.choice(list(Mode)), in_order=rng.random() < 0.2, trials=seed % 2 == 0)
     for step in range(400):
         move(play, rng)
         if step % 4 == 0:

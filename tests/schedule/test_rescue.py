@@ -4,8 +4,8 @@ import pytest
 
 from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.rescue import FIRST, GRACE, KEEP, KEEP_SECONDS, SETTLE
-from p2sp.schedule.scheduler import DRY_WAIT
 from p2sp.schedule.spans import Kind
+from p2sp.schedule.standing import DRY_WAIT
 from tests.schedule.kit import MIB, PIECE, flow, given, known, length_of, long_fetch, play_of, the_rest
 
 # -- tails -------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ import pytest
 from p2sp.resource.layout import Layout
 from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.rescue import FIRST, GRACE, KEEP
-from p2sp.schedule.scheduler import INNOCENT_FIRST, SERVER_MAX, Mode
+from p2sp.schedule.scheduler import INNOCENT_FIRST, Mode
 from p2sp.schedule.spans import Kind
+from p2sp.schedule.standing import SERVER_MAX
 from tests.schedule.kit import MIB, PIECE, flow, given, known, length_of, long_fetch, play_of, the_rest
 from tests.schedule.play import Play
 
@@ -230,3 +231,87 @@ def test_a_tree_of_short_files_is_fetched_whole() -> None:
             play.deliver(fetch, 1000)
             play.end(fetch)
     assert play.filled() == list(range(layout.piece_count))
+
+
+# -- who has still to prove itself -------------------------------------------------------------------------------
+
+
+def on_trial(*others: str) -> Play:
+    """A server `s`, beside others that are proven."""
+    play = play_of(trials=True)
+    for key in (*others, "s"):
+        play.join(key)
+    for number, key in enumerate(others):
+        fetch = given(play.ask(key))
+        assert length_of(fetch) == PIECE
+        play.deliver(fetch, PIECE // BLOCK)
+        play.end(fetch)
+        play.judge(play.filled()[0], good=True)
+        assert len(play.verified) == number + 1
+    return play
+
+
+def test_a_new_server_gets_one_piece_and_more_once_that_is_good() -> None:
+    play = on_trial("proven")
+    first = given(play.ask("s"))
+    assert length_of(first) == PIECE
+    assert play.ask("s") is None
+    play.deliver(first, PIECE // BLOCK)
+    play.end(first)
+    assert play.ask("s") is None, "its piece is not judged yet"
+    play.judge(play.filled()[0], good=True)
+    assert length_of(given(play.ask("s"))) >= FIRST
+    assert play.ask("s") is not None
+
+
+def test_a_server_alone_need_not_prove_itself() -> None:
+    play = play_of(trials=True)
+    play.join("s")
+    assert length_of(given(play.ask("s"))) == FIRST
+    assert play.ask("s") is not None
+
+
+def test_who_is_distrusted_starts_anew() -> None:
+    play = on_trial("one", "two")
+    long = given(play.ask("one"))
+    play.deliver(long, 3)
+    play.disown("one")
+    assert long.span.start in play.scheduler.free, "what it gave is to be had anew"
+    assert length_of(given(play.ask("one"))) == PIECE
+    assert play.ask("one") is None
+
+
+def test_a_verdict_that_does_not_come_is_not_waited_for_for_ever() -> None:
+    play = on_trial("proven")
+    first = given(play.ask("s"))
+    play.deliver(first, PIECE // BLOCK)
+    play.end(first)
+    play.now += GRACE
+    assert length_of(given(play.ask("s"))) == PIECE
+
+
+def test_who_breaks_off_on_trial_may_go_on_with_that_piece() -> None:
+    play = on_trial("proven")
+    first = given(play.ask("s"))
+    play.deliver(first, 3)
+    play.end(first)
+    assert given(play.ask("s")).span.start == first.span.start + 3 * BLOCK
+
+
+def test_a_piece_is_shared_with_who_is_on_trial_only_where_it_takes_long() -> None:
+    for seconds, shared in ((1.0, False), (8.0, True)):
+        play = on_trial("owner")
+        the_rest(play, 8 * MIB, 8 * MIB + PIECE)
+        fetch = given(play.ask("owner"))
+        flow(play, fetch, PIECE / seconds, seconds * 0.3)
+        assert (play.ask("s") is not None) == shared
+
+
+def test_servers_get_no_more_than_their_share_at_once() -> None:
+    play = play_of()
+    for key in ("a", "b", "c"):
+        known(play, key, 4e6)
+    known(play, "slow", 1e5)
+    fetch = given(play.ask("a"))
+    assert length_of(fetch) == pytest.approx(64 * MIB / 3 / 2, rel=0.1)
+    assert length_of(given(play.ask("slow"))) <= FIRST
