@@ -8,6 +8,7 @@ import attrs
 from bencode2 import bdecode, bencode
 
 from p2sp.resource.errors import DescriptorError
+from p2sp.resource.fields import attributes, decode, hints, text, valid_length
 from p2sp.resource.layout import Layout, piece_length_for
 from p2sp.resource.magnet import Magnet
 from p2sp.resource.merkle import HASH_SIZE, file_root
@@ -19,9 +20,6 @@ MAX_TORRENT = 32 * 1024 * 1024
 MAX_INFO = 8 * 1024 * 1024
 MAX_FILES = 100_000
 MAX_DEPTH = 32
-_MAX_URLS = 100
-_WEB = ("http://", "https://")
-_TRACKERS = (*_WEB, "udp://")
 
 
 @attrs.frozen
@@ -241,22 +239,11 @@ def parse_torrent(data: bytes) -> Torrent:
     return Torrent(attrs.evolve(descriptor, layers=known), *hints(top))
 
 
-def decode(data: bytes, what: str) -> dict[bytes, Any]:
-    """The dictionary that `data` is. Raises DescriptorError."""
-    try:
-        value = bdecode(data)
-    except ValueError as error:
-        raise DescriptorError(f"{what} is not valid bencoding: {error}") from error
-    if not isinstance(value, dict):
-        raise DescriptorError(f"{what} is not a dictionary")
-    return value
-
-
 def _from_info(info: bytes, fields: Mapping[bytes, Any]) -> Descriptor:
     version = fields.get(b"meta version")
     if version != 2:
         raise DescriptorError(
-            "a BitTorrent v1 metainfo; only v2 and hybrid ones are read"
+            "a BitTorrent v1 metainfo; one of v2 or a hybrid is needed here"
             if version is None
             else f"meta version {version!r} is unknown; 2 is read"
         )
@@ -302,24 +289,6 @@ def _walk(tree: Mapping[bytes, Any], path: tuple[str, ...], files: list[FileEntr
             raise DescriptorError(f"more than {MAX_FILES} files")
 
 
-def valid_length(fields: Mapping[bytes, Any], shown: str) -> int:
-    """The length of a file. Raises DescriptorError."""
-    length = fields.get(b"length")
-    if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length < 1 << 62:
-        raise DescriptorError(f"{shown!r} has no valid length")
-    return length
-
-
-def text(raw: object, what: str) -> str:
-    """A name that is safe in a path. Raises DescriptorError."""
-    if not isinstance(raw, bytes):
-        raise DescriptorError(f"{what} is not a string")
-    try:
-        return check_name(raw.decode())
-    except UnicodeDecodeError as error:
-        raise DescriptorError(f"{what} is not UTF-8: {raw[:40]!r}") from error
-
-
 def _check_layer(entry: FileEntry, layer: Sequence[bytes], piece_length: int) -> None:
     shown = "/".join(entry.path)
     expected = -(-entry.length // piece_length)
@@ -327,35 +296,3 @@ def _check_layer(entry: FileEntry, layer: Sequence[bytes], piece_length: int) ->
         raise DescriptorError(f"piece layer of {shown!r} has {len(layer)} hashes, {expected} are needed")
     if file_root(layer, piece_length) != entry.pieces_root:
         raise DescriptorError(f"piece layer of {shown!r} does not lead to its pieces root")
-
-
-def attributes(fields: Mapping[bytes, Any]) -> bytes:
-    """What a file is besides its bytes, a letter each (BEP 47)."""
-    value = fields.get(b"attr")
-    return value if isinstance(value, bytes) else b""
-
-
-def hints(top: Mapping[bytes, Any]) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
-    """The tiers of trackers (BEP 3, 12) and the web seeds (BEP 19) of a metainfo."""
-    # The list counts alone where there is one.
-    tiers = _tiers(top.get(b"announce-list")) or _tiers([[top.get(b"announce")]])
-    return tiers, _urls(top.get(b"url-list"), _WEB)
-
-
-def _tiers(groups: object) -> tuple[tuple[str, ...], ...]:
-    seen: dict[str, None] = {}
-    tiers: list[tuple[str, ...]] = []
-    for group in groups if isinstance(groups, list) else ():
-        urls = _urls(group, _TRACKERS) if isinstance(group, list) else ()
-        fresh = tuple(url for url in dict.fromkeys(urls) if url not in seen)[: _MAX_URLS - len(seen)]
-        if fresh:
-            seen.update(dict.fromkeys(fresh))
-            tiers.append(fresh)
-    return tuple(tiers)
-
-
-def _urls(value: object, schemes: tuple[str, ...]) -> tuple[str, ...]:
-    """URLs out of a list or a lone string; what is none of these schemes is passed over, as others do."""
-    items = value if isinstance(value, list) else [value]
-    texts = (item.decode("utf-8", "replace") for item in items if isinstance(item, bytes))
-    return tuple(url for url in texts if url.startswith(schemes))[:_MAX_URLS]

@@ -15,16 +15,12 @@ from p2sp.resource.descriptor import (
     Descriptor,
     FileEntry,
     Torrent,
-    attributes,
-    decode,
-    hints,
     parse_info,
     parse_torrent,
-    text,
     v1_hash,
-    valid_length,
 )
 from p2sp.resource.errors import DescriptorError
+from p2sp.resource.fields import attributes, decode, hints, text, valid_length
 from p2sp.resource.magnet import V1_ID_SIZE
 
 SHA1_SIZE: Final = 20

@@ -43,7 +43,7 @@ def test_round_trip(name: str, files: list[tuple[tuple[str, ...], bytes]]) -> No
     assert [entry.path for entry in made.files] == sorted(
         (entry.path for entry in made.files), key=lambda path: [part.encode() for part in path]
     )
-    trackers, mirrors = ("http://t/announce", "https://u/a"), ("https://m/x",)
+    trackers, mirrors = ("http://t/announce", "https://u/a"), ("https://m/x/",)
     torrent = parse_torrent(made.to_torrent(trackers, mirrors))
     assert torrent.descriptor == made
     assert (torrent.trackers, torrent.mirrors) == (trackers, mirrors)
