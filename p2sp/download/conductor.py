@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from p2sp.download.errors import DownloadError, exit_code, no_source_left
+from p2sp.download.examiner import AskForLeaves, Examiner
 from p2sp.download.member import Fetch, Member
 from p2sp.download.parking import park_slow
 from p2sp.download.report import ExitCode, Report
@@ -19,7 +20,7 @@ from p2sp.schedule.reputation import Fault, Reputation
 from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.interfaces import ISource, SourceChanged, SourceError
-from p2sp.storage.interfaces import IPieceStore, StorageError, Verdict
+from p2sp.storage.interfaces import Examined, IPieceStore, StorageError, Verdict
 
 TICK = 0.5
 """Seconds between two looks at who is slow, silent or due again."""
@@ -50,6 +51,7 @@ class Conductor:
         limit: TokenBucket | None = None,
         expecting: Callable[[], bool] = lambda: False,
         banned: Callable[[str, str], None] = lambda label, reason: None,
+        leaves: AskForLeaves | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self._clock = clock
@@ -59,6 +61,7 @@ class Conductor:
         self._limit = limit
         self._expecting = expecting
         self._banned = banned
+        self._examiner = Examiner(clock, store, leaves)
         self._patience = patience
         self._layout = store.content.layout
         unwanted = store.content.unwanted
@@ -118,7 +121,7 @@ class Conductor:
             return
         member.unwatch()
         if not believed:
-            self._disown(member)
+            self._disown(label, member)
         # The end of one fetch may make another of the same source redundant, and end it, too.
         while member.fetches:
             self._abandon(member, next(iter(member.fetches)))
@@ -328,25 +331,53 @@ class Conductor:
         for verdict in verdicts:
             if verdict.good:
                 news |= bool(self._scheduler.piece_verified(verdict.piece))
+                self._charge(verdict)
             else:
-                news = True
-                self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
-            kinds = {label: account.kind for label, account in self._report.accounts.items()}
-            for fault in self._reputation.judge(verdict, kinds):
-                self._blame(fault)
-            if self._reputation.hopeless(verdict):
-                self._finish(
-                    DownloadError(f"piece {verdict.piece} fails verification again and again", ExitCode.CHECKSUM)
-                )
+                news |= self._doubt(verdict)
         if self._store.complete:
             self._finish(None)
         elif news:
             self.pump()
 
+    def _doubt(self, verdict: Verdict) -> bool:
+        """A piece is bad: whether it is to be had anew at once; else nobody gets any of it until it is examined."""
+
+        def told(found: Examined | None) -> None:
+            if self._over:
+                return
+            if found is None:
+                self._condemn(verdict)
+            else:
+                for start, stop in found.bad:
+                    self._scheduler.disowned(start, stop)
+                self._charge(Verdict(verdict.piece, False, found.guilty), proven=True)
+            self.pump()
+
+        examining = self._examiner.examine(verdict, told)
+        if examining is None:
+            self._condemn(verdict)
+            return True
+        examining.addErrback(self._broken)
+        return False
+
+    def _condemn(self, verdict: Verdict) -> None:
+        """All of a bad piece is to be had anew."""
+        self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
+        self._charge(verdict)
+
+    def _charge(self, verdict: Verdict, *, proven: bool = False) -> None:
+        kinds = {label: account.kind for label, account in self._report.accounts.items()}
+        for fault in self._reputation.judge(verdict, kinds, proven=proven):
+            self._blame(fault)
+        if self._reputation.hopeless(verdict):
+            self._finish(DownloadError(f"piece {verdict.piece} fails verification again and again", ExitCode.CHECKSUM))
+
     def _blame(self, fault: Fault) -> None:
         """A source is caught: nothing else that it gave is believed, unless nobody else could give it."""
         member = self._members.get(fault.label)
         if fault.banned:
+            if member is None:  # it has left, and what it gave is still there
+                self._disown(fault.label)
             self._drop(fault.label, fault.reason, believed=False)
             self._banned(fault.label, fault.reason)
         elif member is not None:
@@ -354,12 +385,11 @@ class Conductor:
             member.account.note(fault.reason)
             self._report.tell(fault.reason)
             if any(not self._reputation.is_at_fault(label) for label in self._members):
-                self._disown(member)
+                self._disown(fault.label, member)
 
-    def _disown(self, member: Member) -> None:
+    def _disown(self, label: str, member: Member | None = None) -> None:
         """End what a source fetches, and have all anew that it gave and that is not verified."""
-        label = member.source.label
-        while member.fetches:
+        while member is not None and member.fetches:
             span, fetch = next(iter(member.fetches.items()))
             held = fetch.sink.abort()
             self._release(member, span)
