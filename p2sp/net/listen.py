@@ -10,7 +10,10 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReactorTCP,
     IReactorTime,
+    IReactorUDP,
 )
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.tcp import makeBinding
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from p2sp.net.errors import CannotListen
@@ -40,18 +43,42 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host, port
 
 
-def listen_tcp(reactor: IReactorTCP, address: str, factory: IProtocolFactory) -> IListeningPort:
-    """Listen in clear text at `address`; raises CannotListen naming the address and the reason."""
+def listen_tcp(
+    reactor: IReactorTCP, address: str, factory: IProtocolFactory, *, shared: bool = False
+) -> IListeningPort:
+    """Listen in clear text at `address`; raises CannotListen naming the address and the reason.
+
+    A `shared` port may be listened on by several processes that all ask for that; the system spreads connections.
+    """
+    host, port = _where(address)
     try:
-        host, port = parse_listen(address)
-    except ValueError as error:
-        raise CannotListen(address, str(error)) from error
-    try:
+        if shared:
+            at: Any = makeBinding(host, port, reuseAddress=True, reusePort=True)
+            return reactor.listenTCP(at, cast(Any, factory), backlog=BACKLOG)
         return reactor.listenTCP(port, cast(Any, factory), backlog=BACKLOG, interface=host)
     except CannotListenError as error:
-        cause = error.socketError
-        reason = getattr(cause, "strerror", None) or str(cause)
-        raise CannotListen(address, reason) from error
+        raise _explained(address, error) from error
+
+
+def listen_udp(reactor: IReactorUDP, address: str, protocol: DatagramProtocol) -> IListeningPort:
+    """Take datagrams at `address`; raises CannotListen naming the address and the reason."""
+    host, port = _where(address)
+    try:
+        return reactor.listenUDP(port, cast(Any, protocol), interface=host, maxPacketSize=8192)
+    except CannotListenError as error:
+        raise _explained(address, error) from error
+
+
+def _where(address: str) -> tuple[str, int]:
+    try:
+        return parse_listen(address)
+    except ValueError as error:
+        raise CannotListen(address, str(error)) from error
+
+
+def _explained(address: str, error: CannotListenError) -> CannotListen:
+    cause = error.socketError
+    return CannotListen(address, getattr(cause, "strerror", None) or str(cause))
 
 
 def listen_tls(
@@ -59,7 +86,9 @@ def listen_tls(
     address: str,
     factory: IProtocolFactory,
     context: IOpenSSLServerConnectionCreator,
+    *,
+    shared: bool = False,
 ) -> IListeningPort:
     """Listen with TLS at `address`, at once; raises CannotListen naming the address and the reason."""
     wrapped = TLSMemoryBIOFactory(context, False, factory, IReactorTime(reactor))
-    return listen_tcp(reactor, address, wrapped)
+    return listen_tcp(reactor, address, wrapped, shared=shared)

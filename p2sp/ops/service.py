@@ -15,11 +15,13 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReactorTCP,
     IReactorTime,
+    IReactorUDP,
 )
+from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from p2sp.net.errors import NetError
-from p2sp.net.listen import listen_tcp, listen_tls
+from p2sp.net.listen import listen_tcp, listen_tls, listen_udp
 from p2sp.ops.config import ConfigError
 from p2sp.ops.loops import Periodic
 
@@ -50,6 +52,22 @@ class _Listener:
     address: str
     factory: IProtocolFactory
     context: IOpenSSLServerConnectionCreator | None
+    shared: bool
+
+    def open(self, reactor: object) -> tuple[str, IListeningPort]:
+        tcp = IReactorTCP(reactor)
+        if self.context is None:
+            return "http", listen_tcp(tcp, self.address, self.factory, shared=self.shared)
+        return "https", listen_tls(tcp, self.address, self.factory, self.context, shared=self.shared)
+
+
+@attrs.frozen
+class _Datagrams:
+    address: str
+    protocol: DatagramProtocol
+
+    def open(self, reactor: object) -> tuple[str, IListeningPort]:
+        return "udp", listen_udp(IReactorUDP(reactor), self.address, self.protocol)
 
 
 @attrs.frozen
@@ -75,7 +93,7 @@ class RoleService(service.Service):
         self.ports: list[IListeningPort] = []
         self.jobs: list[Periodic] = []
         self._rng = rng or random.Random()
-        self._listeners: list[_Listener] = []
+        self._listeners: list[_Listener | _Datagrams] = []
         self._start_steps: list[tuple[str, Callable[[], object]]] = []
         self._stop_steps: list[_Step] = []
         self._opened = False
@@ -85,9 +103,18 @@ class RoleService(service.Service):
         address: str,
         factory: IProtocolFactory,
         context: IOpenSSLServerConnectionCreator | None,
+        *,
+        shared: bool = False,
     ) -> None:
-        """Serve `factory` at `address` from the start on, over TLS, or in clear text when `context` is None."""
-        self._listeners.append(_Listener(address, factory, context))
+        """Serve `factory` at `address` from the start on, over TLS, or in clear text when `context` is None.
+
+        A `shared` address may be served by several processes.
+        """
+        self._listeners.append(_Listener(address, factory, context, shared))
+
+    def listen_udp(self, address: str, protocol: DatagramProtocol) -> None:
+        """Take datagrams at `address` from the start on."""
+        self._listeners.append(_Datagrams(address, protocol))
 
     def every(
         self,
@@ -147,19 +174,15 @@ class RoleService(service.Service):
         except (NetError, ConfigError, OSError) as error:
             raise CannotStart(self.role, str(error)) from error
 
-    def _listen(self, wanted: _Listener) -> None:
-        reactor = IReactorTCP(self.reactor)
-        if wanted.context is None:
-            port = listen_tcp(reactor, wanted.address, wanted.factory)
-        else:
-            port = listen_tls(reactor, wanted.address, wanted.factory, wanted.context)
+    def _listen(self, wanted: _Listener | _Datagrams) -> None:
+        scheme, port = wanted.open(self.reactor)
         self.ports.append(port)
         host = port.getHost()
         assert isinstance(host, IPv4Address | IPv6Address)
         self.log.info(
             "{role} listening on {scheme}://{host}:{port}",
             role=self.role,
-            scheme="http" if wanted.context is None else "https",
+            scheme=scheme,
             host=f"[{host.host}]" if ":" in host.host else host.host,
             port=host.port,
         )
@@ -172,7 +195,11 @@ class RoleService(service.Service):
     async def _drain(self) -> None:
         ports, self.ports = self.ports, []
         await self._step(_Step("closing listeners", lambda: _close(ports), STEP_DEADLINE))
-        factories = [each.factory for each in self._listeners if isinstance(each.factory, Drainable)]
+        factories = [
+            each.factory
+            for each in self._listeners
+            if isinstance(each, _Listener) and isinstance(each.factory, Drainable)
+        ]
         await self._step(_Step("draining connections", lambda: _drain_all(factories), STEP_DEADLINE))
         await self._step(_Step("ending periodic jobs", lambda: _end(self.jobs), STEP_DEADLINE))
         for step in reversed(self._stop_steps):

@@ -9,6 +9,7 @@ from p2sp.locality.network_map import MEDIA_TYPE
 from p2sp.net.jsonapi import Api, ApiError, Call, RateLimit, Reply
 from p2sp.net.ratelimit import RateTable
 from p2sp.tracker.core import SUPERNODE_ROLE, Tracker
+from p2sp.tracker.load import RETRY, LoadGauge
 from p2sp.tracker.registry import RegistryFull
 from p2sp.tracker.schema import AnnounceAnswer, AnnounceRequest, Registration, RegistrationAnswer
 
@@ -19,14 +20,17 @@ MAX_REGISTRATION = 1024 * 1024
 class TrackerApi:
     """The handlers of a tracker; `add_to` puts the routes its scope offers on an Api.
 
+    Where `gauge` finds that there is too much to do, nodes without a role are sent away for a while.
+
     `rate_limit` binds each key, whatever addresses it comes from; super nodes, which announce all they hold, are
     free of it. The limit for each address is the Api's own.
     """
 
     log = Logger()
 
-    def __init__(self, tracker: Tracker, rate_limit: RateLimit) -> None:
+    def __init__(self, tracker: Tracker, rate_limit: RateLimit, gauge: LoadGauge | None = None) -> None:
         self._tracker = tracker
+        self._gauge = gauge or LoadGauge()
         self._rates = RateTable(rate_limit)
 
     def add_to(self, api: Api) -> None:
@@ -48,6 +52,9 @@ class TrackerApi:
     async def announce(self, call: Call) -> AnnounceAnswer:
         """`POST /v1/announce`: any key may; who it is comes from the handshake, where it is from the connection."""
         assert call.caller is not None
+        if not call.caller.roles and self._gauge.turns_away(self._tracker.rng):
+            retry = {"Retry-After": str(RETRY)}
+            raise ApiError(503, "overloaded", "this tracker has too much to do at present", retry)
         if SUPERNODE_ROLE not in call.caller.roles:
             wait = self._rates.wait(call.caller.node_id, self._tracker.now())
             if wait > 0:

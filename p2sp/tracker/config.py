@@ -12,6 +12,7 @@ from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
 from p2sp.ops.config import Base, parse_duration
+from p2sp.ops.metrics import parse_metrics_listen
 from p2sp.tracker.entry import Limits
 from p2sp.tracker.schema import LONGEST_INTERVAL, Registration, Scope
 from p2sp.tracker.selection import REMOTE_LEAST, REMOTE_MOST, make_policy
@@ -50,6 +51,10 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     isps: tuple[str, ...] = ()
     interval: Duration = "60s"
     expiry: Duration | None = None
+    foreign_http: str | None = None
+    foreign_udp: str | None = None
+    foreign_interval: Duration = "5min"
+    metrics: str | None = None
     selection: str = "biased"
     remote_max: int = REMOTE_MOST
     limits: LimitsConfig = LimitsConfig()
@@ -63,6 +68,11 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     def expiry_seconds(self) -> float:
         """How long a node may be silent; three intervals unless set."""
         return 3.0 * self.interval_seconds if self.expiry is None else parse_duration(self.expiry)
+
+    @property
+    def foreign_seconds(self) -> float:
+        """How often foreign clients announce."""
+        return parse_duration(self.foreign_interval)
 
     @property
     def report_seconds(self) -> float:
@@ -88,6 +98,13 @@ def check_config(config: TrackerConfig, path: Path) -> None:
     check.need(
         check.read("report_interval", lambda: config.report_seconds) > 0, "report_interval", "must be more than 0"
     )
+    foreign = check.read("foreign_interval", lambda: config.foreign_seconds)
+    check.need(1 <= foreign <= LONGEST_INTERVAL, "foreign_interval", "must be at least a second and at most a day")
+    for key in ("foreign_http", "foreign_udp"):
+        if (address := getattr(config, key)) is not None:
+            check.read(key, partial(parse_listen, address))
+    if (metrics := config.metrics) is not None:
+        check.read("metrics", lambda: parse_metrics_listen(metrics))
     check.read("selection", lambda: make_policy(config.selection))
     check.need(
         config.remote_max >= REMOTE_LEAST, "remote_max", f"must be at least {REMOTE_LEAST}: locality must not starve"

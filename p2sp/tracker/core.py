@@ -1,5 +1,6 @@
 """What does a tracker do with an announce, whatever way it came in?"""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,15 @@ JITTER: Final = 0.1
 
 
 @attrs.define
+class Tally:
+    """What was done since the start: announces by event, those kept out of the swarms by limit, nodes named."""
+
+    announces: Counter[str] = attrs.field(factory=Counter)
+    unlisted: Counter[str] = attrs.field(factory=Counter)
+    named: int = 0
+
+
+@attrs.define
 class Tracker:
     """A tracker without its network: swarms, choice of nodes, and the account of the downloads.
 
@@ -45,6 +55,7 @@ class Tracker:
     registry: LocalTrackers | None = None
     accounting: Accounting | None = None
     others: tuple[TrackerRef, ...] = ()
+    tally: Tally = attrs.field(factory=Tally)
     log = Logger()
 
     async def announce(self, caller: Caller, address: str, request: AnnounceRequest) -> AnnounceAnswer:
@@ -55,6 +66,7 @@ class Tracker:
         """
         if request.left > request.length > 0:
             raise ValueError(f"{request.left} bytes cannot be left of {request.length}")
+        self.tally.announces[request.event.value] += 1
         isp = self.isp_of(address)
         now = self.now()
         supernode = SUPERNODE_ROLE in caller.roles
@@ -117,12 +129,14 @@ class Tracker:
                 here = entry if swarm == entry.resource else attrs.evolve(entry, resource=swarm)
                 admission = await self.store.announce(here)
                 if admission is not Admission.LISTED:
+                    self.tally.unlisted[admission.value] += 1
                     self.log.debug("{node} is not listed: {why}", node=entry.node_id, why=admission.value)
             found.append(await self.store.look(swarm, viewpoint, amounts.inside, amounts.outside, entry.seen, self.rng))
         whole = attrs.evolve(found[0], entries=tuple(each for some in found for each in some.entries))
         chosen = self.policy(viewpoint, whole, wanted, self.rng) if wanted else []
         for each in chosen:
             each.named += 1
+        self.tally.named += len(chosen)
         return chosen, whole
 
     def _trackers(self, isp: str | None, now: float) -> list[TrackerRef]:

@@ -12,8 +12,10 @@ from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import Identity, load_identity
 from p2sp.net.jsonapi import Api, RateLimit, make_site
+from p2sp.net.ratelimit import RateTable
 from p2sp.net.trust import Trust, client_policy, server_context
 from p2sp.ops.config import resolve
+from p2sp.ops.metrics import metrics_site
 from p2sp.ops.service import RoleService
 from p2sp.statistics.client import StatisticsClient
 from p2sp.tracker.accounting import Accounting
@@ -21,13 +23,20 @@ from p2sp.tracker.api import TrackerApi
 from p2sp.tracker.client import TrackerClient
 from p2sp.tracker.config import TrackerConfig, check_config, load_costs, load_network_map
 from p2sp.tracker.core import Tracker
+from p2sp.tracker.foreign import ForeignDesk
+from p2sp.tracker.foreign_http import ForeignHttpFactory
+from p2sp.tracker.foreign_udp import ForeignUdp
+from p2sp.tracker.load import TICK, LoadGauge
 from p2sp.tracker.memory import MemorySwarmStore
+from p2sp.tracker.metrics import TrackerMetrics
 from p2sp.tracker.registrar import Registrar
 from p2sp.tracker.registry import LocalTrackers
 from p2sp.tracker.schema import Scope, TrackerRef
 from p2sp.tracker.selection import make_policy
 
 LAST_REPORT = 5.0
+EXPIRY_INTERVALS = 3.0
+"""A foreign client may be silent for so many of its intervals."""
 
 
 def make_service(
@@ -53,7 +62,9 @@ def make_service(
         scope=config.scope,
         epoch=secrets.token_hex(8),
         interval=config.interval_seconds,
-        store=MemorySwarmStore(config.expiry_seconds, config.limits.store_limits()),
+        store=MemorySwarmStore(
+            config.expiry_seconds, config.limits.store_limits(), foreign=EXPIRY_INTERVALS * config.foreign_seconds
+        ),
         policy=make_policy(config.selection, remote_most=config.remote_max, costs=load_costs(config, config_path)),
         now=now,
         wall=wall,
@@ -65,8 +76,13 @@ def make_service(
     _register(role, tracker, config, identity, trust)
     role.on_stop("closing the swarms", tracker.store.close)
     role.every(config.interval_seconds, lambda: tracker.store.expire(now()), "forgetting silent nodes")
+    gauge = LoadGauge()
+    role.every(TICK, lambda: gauge.tick(role.reactor.seconds()), "watching the load", jitter=0.0)
+    desk = _welcome_foreigners(role, tracker, config, gauge)
+    if config.metrics is not None:
+        role.listen(config.metrics, metrics_site(reactor, TrackerMetrics(tracker, gauge, desk)), None)
     limits = config.limits
-    handlers = TrackerApi(tracker, RateLimit(limits.rate_per_node, limits.burst_per_node))
+    handlers = TrackerApi(tracker, RateLimit(limits.rate_per_node, limits.burst_per_node), gauge)
     api = Api(
         trust,
         reactor,
@@ -78,6 +94,22 @@ def make_service(
     handlers.add_to(api)
     role.listen(config.listen, make_site(api), server_context(identity))
     return role
+
+
+def _welcome_foreigners(
+    role: RoleService, tracker: Tracker, config: TrackerConfig, gauge: LoadGauge
+) -> ForeignDesk | None:
+    """Listen for BitTorrent clients that have no key, where the operator wants them."""
+    if config.foreign_http is None and config.foreign_udp is None:
+        return None
+    limits = config.limits
+    rates = RateTable(RateLimit(limits.rate_per_address, limits.burst_per_address))
+    desk = ForeignDesk(tracker, config.foreign_seconds, rates, gauge)
+    if config.foreign_http is not None:
+        role.listen(config.foreign_http, ForeignHttpFactory(desk, role.reactor), None)
+    if config.foreign_udp is not None:
+        role.listen_udp(config.foreign_udp, ForeignUdp(desk))
+    return desk
 
 
 def _report(role: RoleService, tracker: Tracker, config: TrackerConfig, identity: Identity, trust: Trust) -> None:

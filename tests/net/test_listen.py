@@ -1,12 +1,14 @@
 """Is an address understood, and a port that is taken named?"""
 
+import gc
+
 import pytest
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
 from p2sp.net.errors import CannotListen
-from p2sp.net.listen import listen_tcp, listen_tls, parse_listen
+from p2sp.net.listen import listen_tcp, listen_tls, listen_udp, parse_listen
 from p2sp.net.trust import server_context
 from tests.net.kit import SERVER, reactor
 
@@ -67,3 +69,28 @@ class TakenTests(TestCase):
     def test_an_address_of_another_machine_is_named(self) -> None:
         with pytest.raises(CannotListen, match=r"192\.0\.2\.1:0.*assign"):
             listen_tcp(reactor, "192.0.2.1:0", Factory.forProtocol(Protocol))
+
+
+class SharedTests(TestCase):
+    """Ports that several processes serve, and datagrams."""
+
+    def test_a_shared_port_is_shared_with_those_who_share_alone(self) -> None:
+        first = listen_tcp(reactor, "127.0.0.1:0", Factory.forProtocol(Protocol), shared=True)
+        self.addCleanup(first.stopListening)
+        address = f"127.0.0.1:{first.getHost().port}"  # type: ignore[attr-defined]
+        second = listen_tcp(reactor, address, Factory.forProtocol(Protocol), shared=True)
+        self.addCleanup(second.stopListening)
+        with self.assertRaises(CannotListen):
+            listen_tcp(reactor, address, Factory.forProtocol(Protocol))
+
+    def test_a_port_for_datagrams_that_is_taken_is_named(self) -> None:
+        first = listen_udp(reactor, "127.0.0.1:0", DatagramProtocol())
+        self.addCleanup(first.stopListening)
+        address = f"127.0.0.1:{first.getHost().port}"  # type: ignore[attr-defined]
+        with self.assertRaisesRegex(CannotListen, address):
+            listen_udp(reactor, address, DatagramProtocol())
+        # Twisted leaves the socket it could not bind to the collector.
+        gc.collect()
+        self.flushWarnings()
+        with self.assertRaisesRegex(CannotListen, "nowhere"):
+            listen_udp(reactor, "nowhere", DatagramProtocol())
