@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -39,6 +40,7 @@ class Hit:
     path: str
     range: str
     fields: dict[str, str]
+    at: float = attrs.field(factory=time.monotonic)
     sent: int = 0
     over: bool = False
     lost: bool = False
@@ -175,6 +177,8 @@ class Origin(Factory):
         """How long the files of `by-length` are, by the last part of the path."""
         self.busy = 2
         """How many requests `flaky` turns away first."""
+        self.refusal = "403 Forbidden"
+        """What `signed` says of a URL whose time is over."""
         self.hits: list[Hit] = []
         self.connections = 0
         self.open: set[Talk] = set()

@@ -1,6 +1,8 @@
 """What does the scriptable origin do in each of its scenarios?"""
 
+import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from itertools import repeat
 from typing import Final
 
@@ -211,6 +213,25 @@ def flaky(origin: Origin, talk: Talk, hit: Hit) -> None:
         honest(origin, talk, hit)
 
 
+@scenario("toll")
+def toll(origin: Origin, talk: Talk, hit: Hit) -> None:
+    """`/toll/<status>/<how>/<name>` turns requests away, with a Retry-After of a second or a little more.
+
+    `seconds` and `date` are its two forms, and then the first two requests are turned away; `parts` are seconds again,
+    and then it is every part that does not begin the file.
+    """
+    _, _, status, how, _ = hit.path.split("/")
+    wanted = origin.wanted(hit)
+    refused = sum(each.path == hit.path for each in origin.hits) <= 2
+    if how == "parts":
+        refused = wanted is not None and wanted[0] > 0
+    if refused:
+        after = formatdate(time.time() + 2, usegmt=True) if how == "date" else "1"
+        talk.head(f"{status} Not Now", f"Retry-After: {after}", "Content-Length: 0")
+    else:
+        honest(origin, talk, hit)
+
+
 @scenario("loop")
 def loop(origin: Origin, talk: Talk, hit: Hit) -> None:
     talk.head("302 Found", f"Location: {hit.path}", "Content-Length: 4")
@@ -229,7 +250,7 @@ def signed(origin: Origin, talk: Talk, hit: Hit) -> None:
     if origin.target.endswith(hit.path):
         honest(origin, talk, hit)
     else:
-        talk.head("403 Forbidden", "Content-Length: 7")
+        talk.head(origin.refusal, "Content-Length: 7")
         talk.transport.write(b"expired")
 
 

@@ -47,6 +47,7 @@ def main(disk: Path, program: str, file: Path) -> dict[str, Any]:
         told["resumed"] = {"code": code, "same": path.read_bytes() == file.read_bytes(), "kept": kept}
         path.unlink()
         filler.write_bytes(bytes(2 * 1024 * 1024))
+        told["endless"] = {**ended(get("endless")), "left": [name for name in names(disk) if name != "filler"]}
         told["unsized"] = {**ended(get("chunked")), "left": [name for name in names(disk) if name != "filler"]}
     return told
 

@@ -77,9 +77,10 @@ def test_a_server_that_spoils_pieces_is_found_out_and_named(file: Path, tmp_path
     assert (tmp_path / "x.bin").read_bytes() == file.read_bytes()
 
 
-def test_a_redirect_that_expires_while_it_runs(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refusal", ["401 Unauthorized", "403 Forbidden", "410 Gone"])
+def test_a_redirect_that_expires_while_it_runs(refusal: str, file: Path, tmp_path: Path) -> None:
     with OriginProcess(file, RATE) as origin:
-        origin.set(target=origin.url("signed", "1"))
+        origin.set(target=origin.url("signed", "1"), refusal=refusal)
         with start_get(tmp_path, origin.url("redirect"), "-o", "x.bin") as process:
             origin.wait_until_sent(1024 * 1024)
             origin.set(target=origin.url("signed", "2"))
