@@ -2,6 +2,8 @@
 
 import json
 import os
+import select
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +17,8 @@ import pytest
 from p2sp.resource.metalink import FlatPieces, MetalinkFile
 from p2sp.resource.metalink_xml import write_metalink
 from tests.hostile.origin import noise
-from tests.integration.servers import OriginProcess, get, names, start_get
+from tests.integration.processes import run_once
+from tests.integration.servers import P2SP, OriginProcess, get, names, program, start_get
 
 pytestmark = pytest.mark.integration
 
@@ -144,3 +147,32 @@ def test_who_ignored_ranges_is_remembered_and_asked_again(file: Path, tmp_path: 
             asked = origin.hits(begun)
             assert asked[0]["range"].startswith("bytes=0-")
             assert (len({hit["connection"] for hit in asked}) > 1) is ranged
+
+
+def overflows() -> int:
+    """How many connections this machine has turned away because nobody took the ones before."""
+    names, values = (line.split() for line in Path("/proc/net/netstat").read_text().splitlines()[:2])
+    return int(values[names.index("ListenOverflows")])
+
+
+def test_an_ipv6_address_that_does_not_answer_beside_ipv4_that_does(origin: OriginProcess, tmp_path: Path) -> None:
+    """A socket whose queue is full swallows whatever comes, as a firewall does."""
+    port = int(origin.base.rpartition(":")[2])
+    (tmp_path / "hosts").write_text("::1 two.test\n127.0.0.1 two.test\n")
+    with socket.create_server(("::1", port), family=socket.AF_INET6, backlog=0), ExitStack() as stack:
+        while True:
+            filler = stack.enter_context(socket.socket(socket.AF_INET6))
+            filler.setblocking(False)
+            filler.connect_ex(("::1", port))
+            if not select.select([], [filler], [], 0.2)[1]:
+                # It would go on knocking.
+                filler.close()
+                break
+        before = overflows()
+        command = [P2SP, "get", f"http://two.test:{port}/honest/x.bin"]
+        hosts = shlex.join([program("mount"), "--bind", str(tmp_path / "hosts"), "/etc/hosts"])
+        alone = [program("unshare"), *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount"]
+        result = run_once([*alone, "sh", "-c", f"{hosts} && exec {shlex.join(command)}"], tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert overflows() > before, "it was tried"
+    assert (tmp_path / "x.bin").read_bytes() == DATA

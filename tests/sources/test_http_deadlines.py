@@ -1,12 +1,16 @@
 """How long does each stage of a request take at the most, and what is said when it takes longer?"""
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import ssl
+from twisted.internet._resolver import HostResolution
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
+from zope.interface import implementer
 
 from p2sp.net.authority import Authority
 from p2sp.net.mirrors import mirror_policy
@@ -16,6 +20,9 @@ from p2sp.sources.http_probe import probe
 from p2sp.sources.interfaces import SourceStalled
 from tests.hostile.origin import Origin
 from tests.sources.http_case import HttpCase, reactor
+
+RACE = 0.3
+"""Seconds that an address has for itself before the next is tried beside it."""
 
 HASTY = Deadlines(connect=10.0, handshake=0.2, first_byte=0.3)
 AUTHORITY = Authority.create("test network")
@@ -96,6 +103,52 @@ class StageTests(SynchronousTestCase):
         self.assertNoResult(asked)
         self.reactor.advance(0.2)
         self._fails(asked, "no answer within 15 s")
+
+
+@implementer(IHostnameResolver)
+class _Resolver:
+    """Knows every name by these addresses, in this order."""
+
+    def __init__(self, *addresses: IAddress) -> None:
+        self._addresses = addresses
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        resolution: Any = HostResolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        for address in self._addresses:
+            resolutionReceiver.addressResolved(address)
+        resolutionReceiver.resolutionComplete()
+        return cast(IHostResolution, resolution)
+
+
+class RaceTests(SynchronousTestCase):
+    """A name of several addresses: whoever does not answer at once holds nobody up (RFC 8305)."""
+
+    def test_an_ipv6_address_that_swallows_everything(self) -> None:
+        clock: Any = MemoryReactorClock()
+        clock.installNameResolver(_Resolver(IPv6Address("TCP", "2001:db8::1", 80), IPv4Address("TCP", "192.0.2.1", 80)))
+        lane = Lane(clock, "http://two.test/x", POLICY)
+        self.addCleanup(lane.close)
+        asked = Deferred.fromCoroutine(lane.request("http://two.test/x", Headers()))
+        self.assertEqual([client[0] for client in clock.tcpClients], ["2001:db8::1"])
+        clock.advance(RACE)
+        self.assertEqual([client[0] for client in clock.tcpClients], ["2001:db8::1", "192.0.2.1"])
+        transport = _Transport()
+        protocol = clock.tcpClients[1][2].buildProtocol(None)
+        protocol.makeConnection(transport)
+        self.assertTrue(transport.value().startswith(b"GET /x HTTP/1.1"), "it is asked at once")
+        self.assertTrue(clock.connectors[0].stoppedConnecting, "the other is let go")
+        protocol.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        clock.advance(0)
+        self.assertEqual(self.successResultOf(asked).status, 200)
+        self.assertLessEqual(clock.seconds(), 0.5)
 
 
 class RealTests(HttpCase):
