@@ -255,7 +255,7 @@ class Transfer:
 
     def _expecting(self) -> bool:
         compared = self._comparisons is not None and self._comparisons.running
-        return compared or (self._started and (bool(self._trackers) or self.asks_foreigners))
+        return compared or (self._started and bool(self._trackers or self.asks_foreigners or self._leave_lan))
 
     @property
     def isp(self) -> str | None:

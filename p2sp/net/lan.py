@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from ipaddress import IPv4Address, ip_address
 from random import Random
+from secrets import token_bytes
 from struct import Struct
 from typing import Any, Final
 
@@ -89,7 +90,7 @@ class Lan(DatagramProtocol):
         self._port = port
         self._rng = rng
         self._multicast_port = multicast_port
-        self._cookie = rng.randbytes(8)
+        self._cookie = token_bytes(8)
         self._watched: dict[bytes, _Watched] = {}
         self._interfaces: list[bytes] = []
         self._listening: Any = None
@@ -97,6 +98,11 @@ class Lan(DatagramProtocol):
         self._sending = TokenBucket(*SENT)
         self._hearing = TokenBucket(*HEARD_OF_ALL)
         self._sources = RateTable(HEARD, MAX_SOURCES)
+
+    @property
+    def resources(self) -> int:
+        """How many are called out."""
+        return len(self._watched)
 
     def start(self) -> None:
         """Begin to call and to hear."""

@@ -24,7 +24,7 @@ def private(descriptor: Descriptor) -> Descriptor:
     return attrs.evolve(parse_info(bencode({**info, b"private": 1})), layers=descriptor.layers)
 
 
-SECRET = private(DESCRIPTOR)
+PRIVATE = private(DESCRIPTOR)
 
 
 class ClearText(NetworkTestCase):
@@ -99,32 +99,32 @@ class ClearText(NetworkTestCase):
         self.assertEqual(leech.links, 0)
 
     async def test_what_is_private_is_not_asked_for(self) -> None:
-        seed, _ = self.seed(SECRET)
-        leech, leeching = self.leech(SECRET)
+        seed, _ = self.seed(PRIVATE)
+        leech, leeching = self.leech(PRIVATE)
         failure = await self.assertFailure(leech.dial(leeching, HOST, seed.port), LinkRefused)
         self.assertEqual(failure.why, Why.PRIVATE)
         await leech.dial(leeching, HOST, seed.port, seed.node_id)
 
     async def test_what_is_private_is_not_given(self) -> None:
-        seed, seeding = self.seed(SECRET)
+        seed, seeding = self.seed(PRIVATE)
         foreigner = await self.foreigner(seed)
-        foreigner.greet(SECRET.handshake_hash)
+        foreigner.greet(PRIVATE.handshake_hash)
         await foreigner.lost
         self.assertEqual((foreigner.heard, seeding.links), (b"", []))
         await self.until(lambda: not seed.links)
         self.assertEqual(seed.endings, {Why.PRIVATE: 1})
 
     async def test_what_turns_out_to_be_private_ends(self) -> None:
-        secret, _ = self.seed(SECRET)
+        secret, _ = self.seed(PRIVATE)
         leech = self.node(clear_text=True)
-        share = Share(SECRET.resource_id)
+        share = Share(PRIVATE.resource_id)
         leech.share(share)
         foreigner = await self.foreigner(leech)
-        foreigner.greet(SECRET.handshake_hash)
+        foreigner.greet(PRIVATE.handshake_hash)
         await self.until(lambda: share.links)
         await leech.dial(share, HOST, secret.port, secret.node_id)
         await foreigner.lost
-        self.assertEqual(await share.found, SECRET)
+        self.assertEqual(await share.found, PRIVATE)
         self.assertEqual([link.secure for link in share.links], [True])
 
     async def test_a_call_to_ourselves(self) -> None:
