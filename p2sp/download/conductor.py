@@ -341,29 +341,30 @@ class Conductor:
 
     def _doubt(self, verdict: Verdict) -> bool:
         """A piece is bad: whether it is to be had anew at once; else nobody gets any of it until it is examined."""
+        alone = len(verdict.suspects) == 1
 
         def told(found: Examined | None) -> None:
             if self._over:
                 return
             if found is None:
-                self._condemn(verdict)
+                self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
             else:
                 for start, stop in found.bad:
                     self._scheduler.disowned(start, stop)
-                self._charge(Verdict(verdict.piece, False, found.guilty), proven=True)
+            if not alone:
+                # Without leaf hashes it is the piece, once it is good, that tells who of several was wrong.
+                guilty = verdict if found is None else Verdict(verdict.piece, False, found.guilty)
+                self._charge(guilty, proven=found is not None)
             self.pump()
 
         examining = self._examiner.examine(verdict, told)
         if examining is None:
-            self._condemn(verdict)
-            return True
-        examining.addErrback(self._broken)
-        return False
-
-    def _condemn(self, verdict: Verdict) -> None:
-        """All of a bad piece is to be had anew."""
-        self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
-        self._charge(verdict)
+            self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
+        else:
+            examining.addErrback(self._broken)
+        if alone or examining is None:
+            self._charge(verdict)
+        return examining is None
 
     def _charge(self, verdict: Verdict, *, proven: bool = False) -> None:
         kinds = {label: account.kind for label, account in self._report.accounts.items()}

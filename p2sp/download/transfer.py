@@ -1,10 +1,10 @@
 """What does this node do with one resource? Fetch it, serve it, say so to the trackers: one transfer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import time
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -17,7 +17,7 @@ from p2sp.download.foreign import Hints
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
 from p2sp.resource.descriptor import Descriptor
-from p2sp.resource.verification import Content
+from p2sp.resource.verification import Content, Evidence
 from p2sp.schedule.scheduler import Mode
 from p2sp.schedule.spans import Kind
 from p2sp.sources.http import HttpSource
@@ -159,6 +159,7 @@ class Transfer:
             limit=self.node.download_limit,
             expecting=self._expecting,
             banned=self._banned,
+            leaves=self._leaves if self.content.verification.evidence is Evidence.LEAVES else None,
         )
         self.conductor = conductor
         if found is not None and not self.store.complete:
@@ -343,6 +344,9 @@ class Transfer:
     def _call_failed(self, candidate: Candidate, reason: str) -> None:
         if candidate.kind is Kind.SUPERNODE:
             self.report.tell(f"super node {candidate.host}:{candidate.port} cannot be reached: {reason}")
+
+    def _leaves(self, piece: int, suspects: Collection[str]) -> "Deferred[tuple[bytes, ...] | None]":
+        return self.node.wire.leaves(self, piece, suspects) if self._started else succeed(None)
 
     def _banned(self, label: str, reason: str) -> None:
         for link in list(self._links.values()):

@@ -60,11 +60,14 @@ class Reputation:
         """Whether that piece failed so often that no source can be to blame."""
         return self._failures.get(verdict.piece, 0) >= HOPELESS
 
-    def judge(self, verdict: Judged, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
-        """Take a verdict into account; yields what it proves against sources that are not banned already."""
+    def judge(self, verdict: Judged, kinds: Mapping[str, Kind], *, proven: bool = False) -> Iterator[Fault]:
+        """Take a verdict into account; yields what it proves against sources that are not banned already.
+
+        `proven` says that each suspect of a bad piece is known to have given a bad block of it.
+        """
         if not verdict.good:
             self._failures[verdict.piece] = self._failures.get(verdict.piece, 0) + 1
-            if len(verdict.suspects) > 1:
+            if len(verdict.suspects) > 1 and not proven:
                 return
             guilty = verdict.suspects
             self._charged.setdefault(verdict.piece, set()).update(guilty)

@@ -117,7 +117,7 @@ class HashShelf:
         return range(tree.first_piece + start // per_piece, tree.first_piece + -(-stop // per_piece))
 
     def answer(self, request: HashRequest, leaves: Sequence[bytes] = ()) -> bytes | None:
-        """The hashes and uncles asked for; None for a request that is not allowed.
+        """The hashes and uncles asked for; None for a request that is not allowed, or when leaves are missing.
 
         `leaves` are those of the pieces that `pieces_for` names, in order.
         """
@@ -127,8 +127,11 @@ class HashShelf:
         tree = self._trees[request.root]
         length, base, index = request.length, request.base, request.index
         if pieces:
+            number = pieces.start - tree.first_piece
+            if len(leaves) != min(len(pieces) << self._level, tree.leaves - (number << self._level)):
+                return None
             # The first node of what is at hand, counted at the level of the request.
-            first = (pieces.start - tree.first_piece) << (self._level - base)
+            first = number << (self._level - base)
             row = _raised(leaves, 0, base)
             nodes = row[index - first :][:length]
             # What is at hand is the piece around the run, or the run where that is longer.
@@ -136,7 +139,7 @@ class HashShelf:
             uncles = proof_for(row, base, index - first, length, inside)
             if tree.height > self._level:
                 count = 1 << (base + inside - self._level)
-                uncles += self._above(request.root, tree, self._level, pieces.start - tree.first_piece, count)
+                uncles += self._above(request.root, tree, self._level, number, count)
         else:
             nodes = self._upper(request.root, tree, base, index, length)
             uncles = self._above(request.root, tree, base, index, length)

@@ -20,6 +20,7 @@ from p2sp.download.transfer import Transfer
 from p2sp.net.identity import Identity, create_identity
 from p2sp.net.trust import pinned_client_context, server_context
 from p2sp.resource.descriptor import Descriptor
+from p2sp.resource.merkle import leaf_hashes
 from p2sp.schedule.spans import Kind
 from p2sp.sources.interfaces import Candidate
 from p2sp.wire.codec import encode
@@ -71,7 +72,10 @@ class Actor(Protocol):
 
     def asked_hashes(self, request: HashRequest) -> None:
         """Hashes are wanted."""
-        self.session.give_hashes(request, self.library.hashes(request))
+        layout = self.descriptor.layout
+        pieces = self.library.pieces_for(request) or range(0)
+        known = self.data[pieces.start * layout.piece_length : pieces.stop * layout.piece_length]
+        self.session.give_hashes(request, self.library.hashes(request, leaf_hashes(known)))
 
     # What they use.
 

@@ -154,6 +154,15 @@ def test_whatever_is_asked_is_answered_in_full_or_not_at_all(base: int, index: i
         assert len(found) == 32 * (length + max(proof - height_for(length) + 1, 0))
 
 
+def test_without_the_leaves_there_is_no_answer() -> None:
+    request = leaf_request(DESCRIPTOR, 2)
+    assert request is not None
+    shelf = HashShelf(DESCRIPTOR)
+    assert shelf.answer(request) is None
+    assert shelf.answer(request, LEAVES[2][:-1]) is None
+    assert shelf.answer(request, LEAVES[2]) is not None
+
+
 def test_pieces_too_long_for_one_answer_are_not_asked_for() -> None:
     assert leaf_request(_flat(4, 2 * MAX_HASHES), 1) is None
     assert leaf_request(_flat(4, MAX_HASHES), 1) == HashRequest(b"r" * 32, 0, MAX_HASHES, MAX_HASHES, 0)
