@@ -40,7 +40,7 @@ def _filled(family: CounterMetricFamily | GaugeMetricFamily, values: float | dic
     return family
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Snapshot(Collector):
     metrics: list[Metric]
 

@@ -20,8 +20,8 @@ MOST_HASHES: Final = 74
 LARGEST: Final = 2048
 """Bytes of a datagram that is looked at."""
 
-ROOM: Final = 1220
-"""Bytes of peers in one answer, which so fits into one packet everywhere."""
+ROOM: Final = 1206
+"""Bytes of peers in one answer, whole ones of either kind, which so fits into one packet everywhere."""
 
 SLOT: Final = 60.0
 _SLOTS: Final = 3
@@ -116,10 +116,8 @@ def write_announce(
 ) -> bytes:
     """The answer to an announce: peers of the IP version the client uses."""
     four, six = compact(peers)
-    version = ip_address(address).version
-    room = ROOM // 18 * 18
     head = struct.pack(">IIIII", ANNOUNCE, request.transaction, interval, numbers.leeches, numbers.seeds)
-    return head + (four[: ROOM // 6 * 6] if version == 4 else six[:room])
+    return head + (four if ip_address(address).version == 4 else six)[:ROOM]
 
 
 def write_scrape(request: Datagram, numbers: Sequence[SwarmNumbers]) -> bytes:

@@ -42,6 +42,8 @@ def request(
     server: int = 0,
     home: bool = True,
     wanted: int = 50,
+    clear: bool = False,
+    v1: str | None = None,
 ) -> AnnounceRequest:
     """The announce of a node that is half done unless told otherwise."""
     return AnnounceRequest(
@@ -54,4 +56,6 @@ def request(
         counters=Counters(server=server),
         home=home,
         wanted=wanted,
+        clear=clear,
+        v1=v1,
     )
