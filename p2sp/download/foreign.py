@@ -164,7 +164,9 @@ def _dictionaries(value: object) -> Iterator[Address]:
 
 
 def _peer(address: IPv4Address | IPv6Address, port: int) -> Address | None:
-    if not 0 < port < 65536 or address.is_unspecified or address.is_multicast or address.is_reserved:
+    # Of IPv6 even ::1 is reserved, by that word.
+    nobody = address.is_unspecified or address.is_multicast or (address.version == 4 and address.is_reserved)
+    if nobody or not 0 < port < 65536:
         return None
     return str(address), port
 
