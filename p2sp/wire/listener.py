@@ -71,6 +71,7 @@ class PeerNetwork:
         self._ways = Ways(reactor, identity)
         self._register = Register(bounds or Bounds())
         self._swarms: dict[bytes, Swarm] = {}
+        self._other_names: dict[bytes, Swarm] = {}
         self._of: dict[PeerLink, Swarm] = {}
         self._calls: dict[tuple[bytes, str], Deferred[PeerLink]] = {}
         self._ports: list[IListeningPort] = []
@@ -107,6 +108,7 @@ class PeerNetwork:
             swarm.close("shared twice")
             raise ValueError(f"resource {shared.resource_id.hex()} is shared already")
         self._swarms[swarm.info_hash] = swarm
+        self._take_names(swarm)
         if not self._ticking.running and not self._closed:
             self._ticking.start(TICK_SECONDS, now=False).addErrback(self._tick_failed)
 
@@ -116,6 +118,7 @@ class PeerNetwork:
         if swarm is None or swarm.shared is not shared:
             return succeed(None)
         del self._swarms[swarm.info_hash]
+        self._other_names = {name: other for name, other in self._other_names.items() if other is not swarm}
         for (info_hash, _), call in list(self._calls.items()):
             if info_hash == swarm.info_hash:
                 call.cancel()
@@ -199,7 +202,7 @@ class PeerNetwork:
             raise LinkRefused("a link to ourselves", Why.OURSELVES)
         swarm = self._of.get(link)
         if swarm is None:
-            swarm = self._swarms.get(handshake.info_hash)
+            swarm = self._swarms.get(handshake.info_hash) or self._other_names.get(handshake.info_hash)
             if swarm is None:
                 raise LinkRefused(f"resource {handshake.info_hash.hex()} is not shared here", Why.NOT_SHARED)
             self._of[link] = swarm
@@ -216,7 +219,9 @@ class PeerNetwork:
         if isinstance(event, Interested | NotInterested):
             self._choke()
         else:
-            self._of[link].heard(link, event)
+            swarm = self._of[link]
+            swarm.heard(link, event)
+            self._take_names(swarm)
 
     def lost(self, link: PeerLink, reason: str) -> None:
         swarm = self._of.pop(link, None)
@@ -280,6 +285,11 @@ class PeerNetwork:
     def _called(self, result: Any, key: tuple[bytes, str]) -> Any:
         del self._calls[key]
         return result
+
+    def _take_names(self, swarm: Swarm) -> None:
+        """What else a resource is called may come to be known with its descriptor."""
+        for name in swarm.names[1:]:
+            self._other_names[name] = swarm
 
     def _swarm_of(self, shared: IShared) -> Swarm:
         swarm = self._swarms.get(shared.resource_id[:20])

@@ -95,7 +95,7 @@ class Session(Speaking):
                         yield message
 
     def _handshake(self, message: Handshake) -> Iterator[Event]:
-        if self._hash is not None and message.info_hash != self._hash:
+        if self._hash is not None and message.info_hash not in self._names:
             raise RemoteProtocolError("Handshake for another resource")
         if not message.fast:
             raise RemoteProtocolError("Handshake without the fast extension (BEP 6)")

@@ -3,7 +3,7 @@
 The half of `p2sp.wire.session` that puts messages out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from p2sp.resource.layout import Block, Layout
@@ -83,6 +83,7 @@ class Speaking:
         self._reqq = reqq
         self._outgoing: list[bytes | memoryview] = []
         self._hash: bytes | None = None
+        self._names: set[bytes] = set()
         self._greeted = False
         self._pieces_said = False
         self._seeking = True
@@ -106,14 +107,17 @@ class Speaking:
         host: str = "",
         port: int = 0,
         pex: bool = True,
+        other_names: Collection[bytes] = (),
         v2: bool = True,
     ) -> None:
         """Say which resource this connection is for: before anything comes in, or on the other side's handshake.
 
         `host` is the other side's address, if pieces may be allowed to it while it is choked; `port` is where we listen
-        (0: nowhere); `pex` whether other nodes are talked about; `v2` whether BEP 52 describes the resource.
+        (0: nowhere); `pex` whether other nodes are talked about; `other_names` what the other side may call the resource as well;
+        `v2` whether BEP 52 describes it.
         """
         self._hash = info_hash
+        self._names = {info_hash, *other_names}
         self._host, self._port, self._pex = host, port, pex
         self.layout = layout
         self._metadata_size = metadata_size

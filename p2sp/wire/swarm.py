@@ -28,6 +28,9 @@ USELESS_SECONDS: Final = 10.0
 """How long two sides that both have everything stay linked: more may be asked right after the last piece."""
 
 
+MOST_NAMED: Final = 1000
+"""Clients remembered to know a hybrid by its v1 name alone."""
+
 NOT_IN_CLEAR: Final = "a private resource is not shared in clear text"
 
 
@@ -52,6 +55,7 @@ class Swarm:
         self.links: dict[str, PeerLink] = {}
         self.library: Library | None = None
         self.descriptor: Descriptor | None = None
+        self.names: tuple[bytes, ...] = (self.info_hash,)
         self._clock = clock
         self._gate = gate
         self._own_id = own_id
@@ -60,6 +64,7 @@ class Swarm:
         self._gossip = Gossip()
         self._witnesses: Witnesses | None = None
         self._useless: dict[PeerLink, float] = {}
+        self._by_old_name: set[str] = set()
         self._learner: Learner | None = None
         self._unwatch: list[Callable[[], None]] = []
         descriptor = shared.descriptor
@@ -109,7 +114,7 @@ class Swarm:
             self._drop(there, "a later or crossing call of the same node is kept")
         self.links[link.who] = link
         link.session.open(
-            self.info_hash,
+            self._name_for(link),
             self._peer_id,
             layout=self.descriptor.layout if self.descriptor else None,
             have=self._have(),
@@ -117,6 +122,7 @@ class Swarm:
             host=link.address[0],
             port=self._port(),
             pex=not self.private,
+            other_names=self.names,
             v2=len(self.shared.resource_id) != V1_ID_SIZE,
         )
         link.uploader = Uploader(
@@ -126,6 +132,12 @@ class Swarm:
             flush=link.flush,
             uploaded=lambda count: self._uploaded(link, count),
         )
+
+    def _name_for(self, link: PeerLink) -> bytes:
+        """What the resource is called on a link: as the other side does, or as a foreign client may know it."""
+        if link.session.remote is not None:
+            return link.session.remote.info_hash
+        return self.names[-1 if link.who in self._by_old_name else 0]
 
     def introduced(self, link: PeerLink, peer_id: bytes) -> None:
         """Both sides have named themselves. Raises LinkRefused for a foreign client that we have a link with already.
@@ -149,6 +161,11 @@ class Swarm:
             del self.links[link.who]
         self._gossip.gone(link)
         self._useless.pop(link, None)
+        if len(self.names) > 1 and link.outgoing and not link.secure and link.session.remote is None:
+            # A client of v1 alone closes when it hears the v2 name of a hybrid: it is called by the other one next.
+            if len(self._by_old_name) >= MOST_NAMED:
+                self._by_old_name.clear()
+            self._by_old_name ^= {link.who}
         if self._witnesses is not None:
             self._witnesses.gone(link.session)
         if self._learner is not None:
@@ -254,6 +271,7 @@ class Swarm:
 
     def _describe(self, descriptor: Descriptor) -> None:
         self.descriptor = descriptor
+        self.names = descriptor.handshake_hashes
         self.library = Library(descriptor)
         self._witnesses = Witnesses(descriptor, self._joined, self._clock.seconds)
         self._keep_secret()
