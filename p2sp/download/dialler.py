@@ -19,6 +19,9 @@ MAX_KNOWN = 500
 MAX_HEARSAY = 100
 """Nodes known from other nodes alone: these may name whom they like."""
 
+MAX_NEIGHBOURS = 100
+"""Nodes of our own network that are known: anybody there may call himself many."""
+
 MAX_CALLS = 8
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 120.0
@@ -37,6 +40,12 @@ class _Known:
     calling: bool = False
     linked: bool = False
     hearsay: bool = False
+
+    def learn(self, candidate: Candidate) -> None:
+        """Take up what is said of the node now: where it is from whoever is nearer, what it is from trackers alone."""
+        before, self.hearsay = self.candidate, False
+        nearer = before if before.lan and not candidate.lan and not self.failures else candidate
+        self.candidate = attrs.evolve(nearer, kind=before.kind if candidate.lan else candidate.kind)
 
 
 class Dialler:
@@ -85,14 +94,18 @@ class Dialler:
             call.cancel()
 
     def offer(self, candidate: Candidate) -> None:
-        """A node was named."""
+        """A node was named.
+
+        Where it was heard on our own network it is called there, whatever others say, unless nobody answers.
+        """
         known = self._known.get(candidate.who)
         if self.is_banned(candidate.who, candidate.host) or not candidate.port:
             return
         if known is not None:
-            known.candidate = candidate
-            known.hearsay = False
-        elif len(self._known) < MAX_KNOWN:
+            known.learn(candidate)
+        elif candidate.lan and sum(each.candidate.lan for each in self._known.values()) >= MAX_NEIGHBOURS:
+            return
+        elif len(self._known) < MAX_KNOWN or self._make_room():
             self._known[candidate.who] = _Known(candidate)
             self._dial_more()
 
@@ -134,6 +147,17 @@ class Dialler:
         """Whether a link with that node, or with anybody at that address, is unwanted."""
         return who in self._banned or self._liars.get(client_key(host), 0) >= KEYS_OF_A_LIAR
 
+    def _make_room(self) -> bool:
+        """Forget whoever failed most often, if anybody did."""
+        worst = max(
+            (each for each in self._known.values() if each.failures and not each.calling and not each.linked),
+            key=lambda each: each.failures,
+            default=None,
+        )
+        if worst is not None:
+            del self._known[worst.candidate.who]
+        return worst is not None
+
     def _dial_more(self) -> None:
         if not self._active:
             return
@@ -141,7 +165,7 @@ class Dialler:
         busy = sum(known.calling or known.linked for known in self._known.values())
         waiting = [k for k in self._known.values() if not k.calling and not k.linked and k.not_before <= now]
         self._rng.shuffle(waiting)
-        waiting.sort(key=lambda known: not known.candidate.local)
+        waiting.sort(key=lambda known: (not known.candidate.lan, not known.candidate.local))
         for known in waiting[: max(min(self._links - busy, MAX_CALLS - len(self._calls)), 0)]:
             self._dial(known)
 

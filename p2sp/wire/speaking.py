@@ -113,8 +113,8 @@ class Speaking:
         """Say which resource this connection is for: before anything comes in, or on the other side's handshake.
 
         `host` is the other side's address, if pieces may be allowed to it while it is choked; `port` is where we listen
-        (0: nowhere); `pex` whether other nodes are talked about; `other_names` what the other side may call the resource as well;
-        `v2` whether BEP 52 describes it.
+        (0: nowhere); `pex` whether other nodes are talked about; `other_names` what the other side may call
+        the resource as well; `v2` whether BEP 52 describes it.
         """
         self._hash = info_hash
         self._names = {info_hash, *other_names}

@@ -8,13 +8,24 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from p2sp.download.dialler import FIRST_WAIT, FORGET_AFTER, LONGEST_WAIT, MAX_CALLS, MAX_KNOWN, Dialler
+from p2sp.download.dialler import (
+    FIRST_WAIT,
+    FORGET_AFTER,
+    KEYS_OF_A_LIAR,
+    LONGEST_WAIT,
+    MAX_CALLS,
+    MAX_KNOWN,
+    MAX_NEIGHBOURS,
+    Dialler,
+)
 from p2sp.schedule.spans import Kind
 from p2sp.sources.interfaces import Candidate
 
 
-def node(number: int, *, local: bool = False, port: int = 7000, kind: Kind = Kind.PEER) -> Candidate:
-    return Candidate(kind, f"{number:064x}", "127.0.0.1", port, local)
+def node(
+    number: int, *, local: bool = False, port: int = 7000, kind: Kind = Kind.PEER, lan: bool = False
+) -> Candidate:
+    return Candidate(kind, f"{number:064x}", "127.0.0.1", port, local or lan, lan)
 
 
 class Rig:
@@ -242,3 +253,77 @@ def test_a_call_that_was_given_up_is_cancelled() -> None:
     rig.dialler.offer(node(1))
     rig.dialler.stop()
     assert len(seen) == 1
+
+
+def test_nodes_of_our_own_network_come_first() -> None:
+    rig = Rig(started=False)
+    for number in range(1, 31):
+        rig.dialler.offer(node(number, local=number % 3 == 1, lan=number % 3 == 2))
+    rig.dialler.start()
+    assert [candidate.lan for candidate, _ in rig.open()] == [True] * MAX_CALLS
+
+
+def test_a_neighbour_is_called_where_it_was_heard() -> None:
+    rig = Rig(started=False)
+    rig.dialler.offer(node(1, port=7001, kind=Kind.SUPERNODE))
+    rig.dialler.offer(node(1, port=7002, lan=True))
+    rig.dialler.offer(node(1, port=7001, kind=Kind.SUPERNODE))
+    assert rig.dialler.find(node(1).who) == node(1, port=7002, kind=Kind.SUPERNODE, lan=True)
+    rig.dialler.start()
+    rig.refuse(node(1))
+    rig.dialler.offer(node(1, port=7001, kind=Kind.SUPERNODE))
+    assert rig.dialler.find(node(1).who) == node(1, port=7001, kind=Kind.SUPERNODE)
+
+
+def test_neighbours_that_call_themselves_many_are_bounded() -> None:
+    rig = Rig(started=False)
+    for number in range(2 * MAX_NEIGHBOURS):
+        rig.dialler.offer(node(number, lan=True))
+    known = [number for number in range(2 * MAX_NEIGHBOURS) if rig.dialler.find(node(number).who)]
+    assert known == list(range(MAX_NEIGHBOURS))
+    rig.dialler.offer(node(9999))
+    assert rig.dialler.find(node(9999).who) is not None
+
+
+def test_who_failed_makes_room_for_who_is_new() -> None:
+    rig = Rig()
+    for number in range(MAX_KNOWN):
+        rig.dialler.offer(node(number))
+    rig.dialler.offer(node(MAX_KNOWN))
+    assert rig.dialler.find(node(MAX_KNOWN).who) is None
+    failed, _ = rig.open()[0]
+    rig.refuse(failed)
+    rig.dialler.offer(node(MAX_KNOWN))
+    assert rig.dialler.find(node(MAX_KNOWN).who) is not None
+    assert rig.dialler.find(failed.who) is None
+
+
+def test_foreign_clients_go_by_their_address() -> None:
+    rig = Rig()
+    one = Candidate(Kind.PEER, "", "192.0.2.1", 7000)
+    other = Candidate(Kind.PEER, "", "192.0.2.1", 7001)
+    for candidate in (one, other, one):
+        rig.dialler.offer(candidate)
+    assert [candidate for candidate, _ in rig.open()] == [one, other]
+    assert (one.who, Candidate(Kind.PEER, "", "2001:db8::1", 7).who) == ("192.0.2.1:7000", "[2001:db8::1]:7")
+
+
+def test_the_address_of_a_liar_without_a_key_is_banned() -> None:
+    rig = Rig()
+    rig.dialler.ban("192.0.2.1:7000", "192.0.2.1", foreign=True)
+    assert rig.dialler.is_banned("192.0.2.1:9999", "192.0.2.1")
+    assert not rig.dialler.is_banned("192.0.2.2:7000", "192.0.2.2")
+    rig.dialler.offer(Candidate(Kind.PEER, "", "192.0.2.1", 7001))
+    assert rig.calls == []
+
+
+def test_an_address_with_many_lying_keys_is_banned_and_loopback_never() -> None:
+    rig = Rig()
+    for number in range(KEYS_OF_A_LIAR):
+        assert not rig.dialler.is_banned(node(99).who, "2001:db8::9")
+        rig.dialler.ban(node(number).who, f"2001:db8::{number:x}")
+        rig.dialler.ban(node(10 + number).who, "127.0.0.1")
+    assert rig.dialler.is_banned(node(99).who, "2001:db8::9")
+    assert not rig.dialler.is_banned(node(99).who, "2001:db8:0:1::9")
+    assert not rig.dialler.is_banned(node(99).who, "127.0.0.1")
+    assert rig.dialler.is_banned(node(10).who, "127.0.0.1")
