@@ -1,7 +1,7 @@
-"""What does the peer network ask of whoever takes part in a resource?"""
+"""What do the peer network, its links and those who use them ask of each other?"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -11,6 +11,8 @@ from p2sp.wire.pex import Neighbour
 
 if TYPE_CHECKING:
     from p2sp.wire.link import PeerLink
+    from p2sp.wire.messages import Handshake
+    from p2sp.wire.session import Event
 
 
 class IShared(Interface):
@@ -37,3 +39,41 @@ class IShared(Interface):
 
         Once there is a store for it, `PeerNetwork.stored` is to be told.
         """
+
+
+class LinkOwner(Protocol):
+    """Who decides about links: the peer network."""
+
+    def ready(self, link: "PeerLink") -> None:
+        """Bytes may pass, and the node id is proven if there is one; a link we dialled is to be opened.
+
+        Raises LinkRefused.
+        """
+
+    def greeted(self, link: "PeerLink", handshake: "Handshake") -> None:
+        """The other side names its resource and itself; an incoming link is to be opened. Raises LinkRefused."""
+
+    def joined(self, link: "PeerLink") -> None:
+        """Both handshakes are done."""
+
+    def heard(self, link: "PeerLink", event: "Event") -> None:
+        """The other side said something. Raises RemoteProtocolError."""
+
+    def lost(self, link: "PeerLink", reason: str) -> None:
+        """The connection is gone."""
+
+
+class BlockTaker(Protocol):
+    """Who asked for blocks of a link, and takes them."""
+
+    def block(self, piece: int, begin: int, data: bytes) -> None:
+        """A block that was requested, and not cancelled since."""
+
+    def rejected(self, piece: int, begin: int, length: int) -> None:
+        """A request will not be served."""
+
+    def changed(self) -> None:
+        """What the other side has, or whether it serves us, changed."""
+
+    def ended(self, reason: str) -> None:
+        """The link is over; nothing more will come."""

@@ -1,7 +1,7 @@
 """How does one connection to another node live: its handshakes, its bytes both ways, its silence and its end?"""
 
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -27,6 +27,7 @@ from p2sp.resource.layout import Block
 from p2sp.schedule.spans import Kind
 from p2sp.wire.errors import LinkLost, LinkRefused, RemoteProtocolError, Why
 from p2sp.wire.extensions import Abilities, DontHave
+from p2sp.wire.interfaces import BlockTaker, LinkOwner
 from p2sp.wire.messages import (
     AllowedFast,
     Bitfield,
@@ -40,7 +41,7 @@ from p2sp.wire.messages import (
     Suggest,
     Unchoke,
 )
-from p2sp.wire.session import Event, Session
+from p2sp.wire.session import Session
 from p2sp.wire.upload import Uploader
 
 ALPN: Final = (b"p2sp/1",)
@@ -54,44 +55,6 @@ CLOSE_SECONDS: Final = 2.0
 
 MAX_UNSENT: Final = 4 * 1024 * 1024
 """Bytes that may pile up for a side that does not read, beyond what the transport holds."""
-
-
-class LinkOwner(Protocol):
-    """Who decides about links: the peer network."""
-
-    def ready(self, link: "PeerLink") -> None:
-        """Bytes may pass, and the node id is proven if there is one; a link we dialled is to be opened.
-
-        Raises LinkRefused.
-        """
-
-    def greeted(self, link: "PeerLink", handshake: Handshake) -> None:
-        """The other side names its resource and itself; an incoming link is to be opened. Raises LinkRefused."""
-
-    def joined(self, link: "PeerLink") -> None:
-        """Both handshakes are done."""
-
-    def heard(self, link: "PeerLink", event: Event) -> None:
-        """The other side said something. Raises RemoteProtocolError."""
-
-    def lost(self, link: "PeerLink", reason: str) -> None:
-        """The connection is gone."""
-
-
-class BlockTaker(Protocol):
-    """Who asked for blocks of a link, and takes them."""
-
-    def block(self, piece: int, begin: int, data: bytes) -> None:
-        """A block that was requested, and not cancelled since."""
-
-    def rejected(self, piece: int, begin: int, length: int) -> None:
-        """A request will not be served."""
-
-    def changed(self) -> None:
-        """What the other side has, or whether it serves us, changed."""
-
-    def ended(self, reason: str) -> None:
-        """The link is over; nothing more will come."""
 
 
 @implementer(IHandshakeListener, IPushProducer)

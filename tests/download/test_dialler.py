@@ -22,9 +22,7 @@ from p2sp.schedule.spans import Kind
 from p2sp.sources.interfaces import Candidate
 
 
-def node(
-    number: int, *, local: bool = False, port: int = 7000, kind: Kind = Kind.PEER, lan: bool = False
-) -> Candidate:
+def node(number: int, *, local: bool = False, port: int = 7000, kind: Kind = Kind.PEER, lan: bool = False) -> Candidate:
     return Candidate(kind, f"{number:064x}", "127.0.0.1", port, local or lan, lan)
 
 
