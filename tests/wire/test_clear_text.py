@@ -1,11 +1,15 @@
 """Is clear text spoken where the operator allows it, and nowhere else?"""
 
+from hashlib import sha1
+
 import attrs
 from bencode2 import bdecode, bencode
 from twisted.internet.defer import DeferredList
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Factory
 
 from p2sp.resource.descriptor import Descriptor, parse_info
+from p2sp.resource.torrent_v1 import make_hybrid
 from p2sp.wire.errors import LinkLost, LinkRefused, Why
 from p2sp.wire.extensions import Abilities, encode_abilities
 from p2sp.wire.link import PeerLink
@@ -25,6 +29,7 @@ def private(descriptor: Descriptor) -> Descriptor:
 
 
 PRIVATE = private(DESCRIPTOR)
+HYBRID = make_hybrid(DESCRIPTOR, [sha1(str(piece).encode()).digest() for piece in range(12)])
 
 
 class ClearText(NetworkTestCase):
@@ -175,3 +180,57 @@ class ClearText(NetworkTestCase):
         self.assertTrue(all(good for good, _ in links))
         for _, leeching in leeches:
             await self.fetch_all(leeching)
+
+    async def test_a_hybrid_goes_by_both_its_names(self) -> None:
+        seed, seeding = self.seed(HYBRID)
+        for name in HYBRID.handshake_hashes:
+            with self.subTest(name=name):
+                foreigner = await self.foreigner(seed)
+                foreigner.greet(name)
+                await self.until(lambda: seeding.links)
+                # It is answered by the name it used.
+                self.assertEqual(foreigner.heard[28:48], name)
+                foreigner.transport.loseConnection()  # type: ignore[union-attr]
+                await foreigner.lost
+                await self.until(lambda: not seeding.links)
+        await seed.unshare(seeding)
+        foreigner = await self.foreigner(seed)
+        foreigner.greet(HYBRID.handshake_hashes[1])
+        await foreigner.lost
+
+    async def test_a_client_that_knows_the_old_name_alone_is_called_by_it_next(self) -> None:
+        leech, leeching = self.leech(HYBRID)
+        names: list[bytes] = []
+        factory = Factory.forProtocol(Stranger)
+        port = self.reactor.listenTCP(0, factory, interface=HOST)
+        self.addCleanup(port.stopListening)
+
+        class OldOnly(Stranger):
+            """Closes on a name it does not know."""
+
+            def dataReceived(self, data: bytes) -> None:
+                super().dataReceived(data)
+                if len(self.heard) >= 68 and self.heard[28:48] not in names:
+                    names.append(self.heard[28:48])
+                    if names[-1] == HYBRID.handshake_hashes[1]:
+                        self.greet(names[-1])
+                    else:
+                        self.transport.loseConnection()  # type: ignore[union-attr]
+
+        factory.protocol = OldOnly
+        await self.assertFailure(leech.dial(leeching, HOST, port.getHost().port), LinkLost)
+        link = await leech.dial(leeching, HOST, port.getHost().port)
+        self.assertEqual(tuple(names), HYBRID.handshake_hashes)
+        link.close("enough")
+        await self.until(lambda: not leech.links)
+
+    async def test_a_learnt_hybrid_is_found_by_its_old_name(self) -> None:
+        seed, _ = self.seed(HYBRID)
+        leech = self.node(clear_text=True)
+        share = Share(HYBRID.resource_id)
+        leech.share(share)
+        await leech.dial(share, HOST, seed.port, seed.node_id)
+        self.assertEqual(await share.found, HYBRID)
+        foreigner = await self.foreigner(leech)
+        foreigner.greet(HYBRID.handshake_hashes[1])
+        await self.until(lambda: len(share.links) == 2)
