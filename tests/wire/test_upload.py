@@ -1,5 +1,7 @@
 """Is every request answered once, from verified bytes only, with bounded reading ahead?"""
 
+from collections import Counter
+from functools import partial
 from typing import cast
 
 import attrs
@@ -17,7 +19,7 @@ from p2sp.wire.extensions import MetadataPart, MetadataReject
 from p2sp.wire.messages import HashReject, HashRequest, Piece, Reject, Request
 from p2sp.wire.metadata import Library
 from p2sp.wire.session import Event, Session
-from p2sp.wire.upload import QUESTIONS, READS, RUN, Gate, Uploader
+from p2sp.wire.upload import QUESTIONS, READS, READS_OF_ALL, RUN, Gate, Uploader
 from tests.wire.support import PIECE, exchange, fill, make_resource, pair
 
 DESCRIPTOR, DATA = make_resource([24 * PIECE], 8 * PIECE)
@@ -202,3 +204,70 @@ class Uploads(SynchronousTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         gate.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class Crowd(SynchronousTestCase):
+    """Several links that ask one node, whose disk is as slow as the test wants it."""
+
+    def setUp(self) -> None:
+        self.pool = InlinePool()
+        self.store = MemoryStore(described(DESCRIPTOR), self.pool)
+        fill(self.store, DATA)
+        self.pool.held = True
+        self.given: Counter[int] = Counter()
+        gate = Gate(Clock(), None)
+        offer = Offering(self.store, None)
+        self.pairs = [pair(DESCRIPTOR.layout, [], range(3)) for _ in range(12)]
+        self.uploaders = [
+            Uploader(serving, offer, gate, flush=lambda: None, uploaded=partial(self.uploaded, number))
+            for number, (_, serving) in enumerate(self.pairs)
+        ]
+
+    def uploaded(self, number: int, count: int) -> None:
+        self.given[number] += count
+
+    def ask(self, number: int, piece: int, blocks: int) -> None:
+        asking, serving = self.pairs[number]
+        for block in range(blocks):
+            asking.request(Block(piece, block * BLOCK, BLOCK))
+        for event in exchange(asking, serving)[1]:
+            if isinstance(event, Request):
+                self.uploaders[number].wanted(event)
+        self.uploaders[number].pump()
+
+    def test_reads_of_all_links_are_bounded_and_taken_in_turns(self) -> None:
+        for number in range(12):
+            for piece in range(3):
+                self.ask(number, piece, LARGE // BLOCK)
+        rounds = 0
+        while self.pool.jobs:
+            self.assertLessEqual(self.pool.jobs, READS_OF_ALL)
+            self.pool.release(1)
+            rounds += 1
+            most, least = max(self.given.values()), min(self.given[number] for number in range(12))
+            self.assertLessEqual(most - least, 3 * RUN)
+        self.assertEqual(rounds, 12 * 3 * LARGE // RUN)
+        self.assertEqual(set(self.given.values()), {3 * LARGE})
+
+    def test_who_leaves_keeps_nobody_waiting(self) -> None:
+        for number in range(12):
+            self.ask(number, 0, LARGE // BLOCK)
+        for uploader in self.uploaders[:11]:
+            uploader.stop()
+        while self.pool.jobs:
+            self.pool.release(1)
+        self.assertEqual(self.given, {11: LARGE})
+
+    def test_who_is_paused_in_his_turn_keeps_nobody_waiting(self) -> None:
+        for number in range(12):
+            self.ask(number, 0, LARGE // BLOCK)
+        for uploader in self.uploaders[4:8]:
+            uploader.pause()
+        while self.pool.jobs:
+            self.pool.release(1)
+        self.assertTrue(all(self.given[number] == LARGE for number in (*range(4), *range(8, 12))))
+        for uploader in self.uploaders[4:8]:
+            uploader.resume()
+        while self.pool.jobs:
+            self.pool.release(1)
+        self.assertEqual(set(self.given.values()), {LARGE})
