@@ -197,17 +197,17 @@ class Networks(NetworkTestCase):
         await stranger.lost
         self.assertEqual(stranger.heard, b"")
 
-    async def test_crossing_calls_leave_one_link(self) -> None:
-        one, sharing = self.leech()
-        other, sharing_too = self.seed()
-        calls = [self.dial(one, sharing, other), self.dial(other, sharing_too, one)]
-        await DeferredList(calls, consumeErrors=True)
-        await self.until(lambda: (one.links, other.links) == (1, 1))
-        self.assertEqual((len(sharing.links), len(sharing_too.links)), (1, 1))
-        caller = one if sharing.links[0].outgoing else other
-        self.assertNotEqual(sharing.links[0].outgoing, sharing_too.links[0].outgoing)
-        self.assertIn(caller, (one, other))
-        await self.fetch_all(sharing)
+    async def test_crossing_calls_leave_the_link_of_the_smaller_id(self) -> None:
+        for _ in range(6):
+            one, sharing = self.leech()
+            other, sharing_too = self.seed()
+            calls = [self.dial(one, sharing, other), self.dial(other, sharing_too, one)]
+            await DeferredList(calls, consumeErrors=True)
+            for network, share in ((one, sharing), (other, sharing_too)):
+                await self.until(lambda here=(network, share): here[0].links == len(here[1].links) == 1)  # type: ignore[misc]
+            self.assertEqual(sharing.links[0].outgoing, one.node_id < other.node_id)
+            self.assertEqual(sharing_too.links[0].outgoing, other.node_id < one.node_id)
+            await self.fetch_all(sharing)
 
     async def test_a_broken_rule_ends_the_link_and_is_named(self) -> None:
         seed, seeding = self.seed()
