@@ -9,6 +9,8 @@ need() { # program package
 need aria2c aria2
 need curl curl
 need nginx nginx-light
+need redis-server redis-server
+need transmission-daemon transmission-daemon
 need unshare util-linux
 
 [ -n "$missing" ] || exit 0
