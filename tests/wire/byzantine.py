@@ -12,6 +12,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrap
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
+from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
@@ -178,27 +179,21 @@ class Byzantine(NodeCase):
         from twisted.internet import reactor as installed
 
         reactor: Any = installed
-        factory: Any = Factory.forProtocol(make)
-        factory.noisy = False
-        made: list[Protocol] = []
-
-        def build(addr: object) -> Protocol:
-            made.append(make())
-            return made[-1]
-
-        factory.buildProtocol = build
+        inside: Any = Factory.forProtocol(make)
         identity = key or create_identity()
         if alpn:
-            factory = TLSMemoryBIOFactory(server_context(identity, alpn=alpn), False, factory)
+            inside = TLSMemoryBIOFactory(server_context(identity, alpn=alpn), False, inside)
+        factory = WrappingFactory(inside)
+        factory.noisy = inside.noisy = False
         port = reactor.listenTCP(0, factory, interface=HOST)
 
-        def stop() -> Any:
-            for each in made:
-                if each.transport is not None and each.connected:
-                    ITCPTransport(each.transport).abortConnection()
-            return port.stopListening()
+        async def stop() -> None:
+            await port.stopListening()
+            for each in list(factory.protocols):
+                ITCPTransport(each.transport).abortConnection()
+            await self.until(lambda: not factory.protocols)
 
-        self.addCleanup(stop)
+        self.addCleanup(lambda: Deferred.fromCoroutine(stop()))
         return Candidate(kind=Kind.PEER, node_id=identity.node_id, host=HOST, port=port.getHost().port, local=True)
 
     async def end(self, actor: Actor) -> None:
