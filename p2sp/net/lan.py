@@ -132,7 +132,7 @@ class Lan(DatagramProtocol):
     def watch(self, info_hash: bytes, found: Found) -> Callable[[], None]:
         """Call out that we take part in a resource, and tell of others who do; the answer ends it."""
         watched = self._watched[info_hash] = _Watched(found, self._clock.seconds())
-        self._plan()
+        self._plan(watched.due)
 
         def stop() -> None:
             if self._watched.get(info_hash) is watched:
@@ -184,7 +184,7 @@ class Lan(DatagramProtocol):
                 # Not all at once: many may be asked.
                 soon = max(now + self._rng.uniform(0, ANSWER_WITHIN), watched.last + AGAIN)
                 watched.due = min(watched.due, soon)
-                self._plan()
+                self._plan(soon)
             watched.found(call.node_id, host, call.port)
 
     def _send(self, call: Call) -> None:
@@ -200,14 +200,15 @@ class Lan(DatagramProtocol):
 
     # When what is called out.
 
-    def _plan(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._watched or not self._interfaces or not self._port():
+    def _plan(self, due: float) -> None:
+        """Something is to be called out then, or earlier if something else is."""
+        if not self._interfaces or not self._port():
             return
-        wait = max(min(watched.due for watched in self._watched.values()) - self._clock.seconds(), 0.0)
-        self._timer = self._clock.callLater(wait, self._turn)
+        if self._timer is not None:
+            if self._timer.getTime() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._clock.callLater(max(due - self._clock.seconds(), 0.0), self._turn)
 
     def _turn(self) -> None:
         self._timer = None
@@ -224,4 +225,5 @@ class Lan(DatagramProtocol):
         for _, watched in batch:
             watched.asked, watched.last = True, now
             watched.due = now + EVERY * self._rng.uniform(0.9, 1.0)
-        self._plan()
+        if self._watched:
+            self._plan(min(watched.due for watched in self._watched.values()))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectError, UserError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTCP, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -76,6 +76,7 @@ class PeerNetwork:
         self._calls: dict[tuple[bytes, str], Deferred[PeerLink]] = {}
         self._ports: list[IListeningPort] = []
         self._closed = False
+        self._choking: IDelayedCall | None = None
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = self._clock
 
@@ -171,6 +172,9 @@ class PeerNetwork:
     def close(self) -> "Deferred[None]":
         """Stop listening and end all links: what is written already may still get out for two seconds."""
         self._closed = True
+        if self._choking is not None:
+            self._choking.cancel()
+            self._choking = None
         if self._ticking.running:
             self._ticking.stop()
         stopping: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in self._ports]
@@ -217,7 +221,7 @@ class PeerNetwork:
 
     def heard(self, link: PeerLink, event: Event) -> None:
         if isinstance(event, Interested | NotInterested):
-            self._choke()
+            self._choke_soon()
         else:
             swarm = self._of[link]
             swarm.heard(link, event)
@@ -230,8 +234,7 @@ class PeerNetwork:
             if link.is_joined:
                 swarm.shared.left(link, reason)
         self._register.left(link, link.why)
-        if not self._closed:
-            self._choke()
+        self._choke_soon()
 
     # For the door: see Household.
 
@@ -297,7 +300,13 @@ class PeerNetwork:
             raise ValueError(f"resource {shared.resource_id.hex()} is not shared here")
         return swarm
 
+    def _choke_soon(self) -> None:
+        # Once for all that one read brings, however often somebody changes his mind in it.
+        if self._choking is None and not self._closed:
+            self._choking = self._clock.callLater(0, self._choke)
+
     def _choke(self) -> None:
+        self._choking = None
         joined = [link for link in self._register.links if link.is_joined and not link.closing]
         applicants = [
             Applicant(
@@ -322,7 +331,7 @@ class PeerNetwork:
             link.tick()
         for swarm in list(self._swarms.values()):
             swarm.tick()
-        self._choke()
+        self._choke_soon()
 
     def _tick_failed(self, failure: Failure) -> None:
         self._log.failure("the peer network's clock stopped", failure)
