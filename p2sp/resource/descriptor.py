@@ -63,7 +63,12 @@ class Descriptor:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "resource_id", v1_hash(self.info) if self.flat else sha256(self.info).digest())
         try:
-            layout = Layout([entry.length for entry in self.files], self.piece_length, joined=bool(self.flat))
+            layout = Layout(
+                [entry.length for entry in self.files],
+                self.piece_length,
+                joined=bool(self.flat),
+                padded=self.hybrid and not self.single,
+            )
         except ValueError as error:
             raise DescriptorError(f"descriptor of {self.name!r}: {error}") from error
         object.__setattr__(self, "layout", layout)

@@ -52,11 +52,15 @@ class Block:
 class Layout:
     """Files of the given lengths, in order, cut into pieces of `piece_length` bytes; `joined` as BitTorrent v1 does.
 
+    `padded` says that v1 knows the same pieces with zeros behind each file's end, as in a hybrid (BEP 52, 47).
+
     Raises ValueError for a piece length that is no power of two between a block and LARGEST_PIECE (in a joined row any
     number of whole blocks will do), and for too many pieces.
     """
 
-    def __init__(self, lengths: Sequence[int], piece_length: int, *, joined: bool = False) -> None:
+    def __init__(
+        self, lengths: Sequence[int], piece_length: int, *, joined: bool = False, padded: bool = False
+    ) -> None:
         if piece_length < BLOCK or (piece_length % BLOCK if joined else piece_length & (piece_length - 1)):
             kind = f"multiple of {BLOCK}" if joined else f"power of two of at least {BLOCK}"
             raise ValueError(f"piece length {piece_length} is no {kind} bytes")
@@ -67,6 +71,7 @@ class Layout:
         self.lengths = tuple(lengths)
         self.piece_length = piece_length
         self.joined = joined
+        self.padded = padded
         self.length = sum(lengths)
         self._file_starts: list[int] = []
         at = 0
@@ -109,6 +114,10 @@ class Layout:
         file = self.file_of(piece)
         end = self.end if self.joined else self._file_starts[file] + self.lengths[file]
         return min(self.piece_length, end - piece * self.piece_length)
+
+    def asked_size(self, piece: int) -> int:
+        """Bytes of a piece that others may ask for: in a hybrid also those that only fill it."""
+        return self.piece_length if self.padded else self.piece_size(piece)
 
     def piece_start(self, piece: int) -> int:
         """Position of the first byte of a piece."""

@@ -184,7 +184,7 @@ class Session(Speaking):
     def _take_request(self, request: Request) -> bool:
         if self.layout is not None:
             self._check_piece(request, request.piece)
-            size = self.layout.piece_size(request.piece)
+            size = self.layout.asked_size(request.piece)
             if not 0 < request.length <= BLOCK or request.begin + request.length > size:
                 raise RemoteProtocolError(
                     f"Request for {request.length} bytes at {request.begin} of piece {request.piece}, which has {size}"

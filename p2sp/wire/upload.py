@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -257,8 +257,10 @@ class Uploader:
         assert store is not None
         self._runs += 1
         first = run.requests[0]
-        position = store.content.layout.piece_start(first.piece) + first.begin
-        reading: Deferred[bytes] = maybeDeferred(store.read, position, run.length)
+        layout = store.content.layout
+        position = layout.piece_start(first.piece) + first.begin
+        there = min(run.length, layout.piece_size(first.piece) - first.begin)
+        reading: Deferred[bytes] = maybeDeferred(store.read, position, there) if there > 0 else succeed(b"")
         reading.addCallbacks(self._have_read, self._cannot_read, callbackArgs=(run,), errbackArgs=(run,))
         reading.addErrback(self._failed)
         # Only when this run has been dealt with: others may be read at once.
@@ -267,7 +269,8 @@ class Uploader:
     def _have_read(self, data: bytes, run: _Run) -> None:
         if self._stopped:
             return
-        view = memoryview(data)
+        # What a hybrid's pieces are filled with is zeros, and lies nowhere.
+        view = memoryview(data.ljust(run.length, b"\0"))
         at = 0
         for request in run.requests:
             block = view[at : at + request.length]

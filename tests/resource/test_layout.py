@@ -195,3 +195,9 @@ def test_pieces_of_a_joined_row_are_whole_blocks() -> None:
     assert Layout([BLOCK], 3 * BLOCK, joined=True).piece_size(0) == BLOCK
     with pytest.raises(ValueError, match="no multiple of 16384 bytes"):
         Layout([BLOCK], BLOCK + 1, joined=True)
+
+
+def test_of_a_hybrid_also_what_fills_a_piece_may_be_asked_for() -> None:
+    lengths = [BLOCK + 1, 5]
+    assert [Layout(lengths, 2 * BLOCK, padded=True).asked_size(piece) for piece in (0, 1)] == [2 * BLOCK] * 2
+    assert [Layout(lengths, 2 * BLOCK).asked_size(piece) for piece in (0, 1)] == lengths
