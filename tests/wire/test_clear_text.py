@@ -187,7 +187,7 @@ class ClearText(NetworkTestCase):
             with self.subTest(name=name):
                 foreigner = await self.foreigner(seed)
                 foreigner.greet(name)
-                await self.until(lambda: seeding.links)
+                await self.until(lambda each=foreigner: seeding.links and len(each.heard) >= 68)  # type: ignore[misc]
                 # It is answered by the name it used.
                 self.assertEqual(foreigner.heard[28:48], name)
                 foreigner.transport.loseConnection()  # type: ignore[union-attr]
