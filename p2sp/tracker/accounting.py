@@ -3,8 +3,10 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import islice
+from time import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from twisted.logger import Logger
 
 from p2sp.net.errors import NetError, Refused
@@ -14,7 +16,12 @@ from p2sp.tracker.schema import AnnounceRequest
 if TYPE_CHECKING:
     from random import Random
 
+    from p2sp.tracker.spool import Spool
+
 BATCH: Final = 1_000
+OLDEST: Final = 3_000.0
+"""Seconds a sample may be old for the statistics server, as it is set up, to take it; with some to spare."""
+
 MOST_WAITING: Final = 50_000
 LONGEST_BACK_OFF: Final = 60.0
 # The statistics server will not take this batch at any other time either.
@@ -45,6 +52,10 @@ class Accounting:
     `add` never waits. When too many wait, the oldest are dropped and counted: counters are cumulative, so the next
     sample of a session makes up for those lost. `flush` is called every `interval` seconds; after a failure it
     does nothing until a back-off, doubled each time up to a minute and spread by a tenth, has passed.
+
+    With a `spool` what cannot be sent waits on disk, and is sent when the server is back, after what is newer: the
+    server takes samples in any order. A spooled sample that is older than the server would take is dated younger: its
+    bytes moved, and when exactly is worth less than that.
     """
 
     log = Logger()
@@ -58,6 +69,8 @@ class Accounting:
         rng: "Random",
         most_waiting: int = MOST_WAITING,
         batch: int = BATCH,
+        spool: "Spool | None" = None,
+        wall: Callable[[], float] = time,
     ) -> None:
         self.dropped = 0
         self.refused = 0
@@ -71,11 +84,13 @@ class Accounting:
         self._failures = 0
         self._not_before: float | None = None
         self._sending = False
+        self._spool = spool
+        self._wall = wall
 
     @property
     def waiting(self) -> int:
-        """How many samples have not been taken yet."""
-        return len(self._waiting)
+        """How many samples have not been taken yet, on disk and in memory."""
+        return len(self._waiting) + (0 if self._spool is None else self._spool.size)
 
     def add(self, sample: Sample) -> None:
         """Take a sample along with the next batch."""
@@ -96,9 +111,40 @@ class Accounting:
             # What comes in meanwhile is for the next time, else a busy tracker would never be done.
             for _ in range(-(-len(self._waiting) // self._batch)):
                 if not await self._send_batch():
+                    await self._put_away()
                     return
+            await self._catch_up()
         finally:
             self._sending = False
+
+    async def _put_away(self) -> None:
+        """Let what cannot be sent wait on disk."""
+        if self._spool is None or not self._waiting:
+            return
+        samples = list(self._waiting)
+        try:
+            self.dropped += await self._spool.keep(samples)
+        except Exception as error:  # noqa: BLE001 - a disk that fails leaves them where they are
+            self.log.error("samples cannot be put away: {error}", error=error)
+            return
+        # What came meanwhile stands behind them; of them, the oldest may have been dropped.
+        for sample in samples:
+            if self._waiting and self._waiting[0] is sample:
+                self._waiting.popleft()
+
+    async def _catch_up(self) -> None:
+        """Send what waits on disk, one batch in each flush: the newer ones are not to wait for that."""
+        if self._spool is None or not self._spool.size:
+            return
+        try:
+            samples = await self._spool.oldest(self._batch)
+        except Exception as error:  # noqa: BLE001 - the disk may do better next time
+            self.log.error("samples cannot be read back: {error}", error=error)
+            return
+        youngest = self._wall() - OLDEST
+        dated = [msgspec.structs.replace(each, at=max(each.at, youngest)) for each in samples]
+        if await self._deliver(dated):
+            await self._spool.forget(samples)
 
     async def _send_batch(self) -> bool:
         batch = list(islice(self._waiting, self._batch))
@@ -106,11 +152,19 @@ class Accounting:
             self._waiting.popleft()
         taken = False
         try:
+            taken = await self._deliver(batch)
+            return taken
+        finally:
+            if not taken:
+                self._waiting.extendleft(reversed(batch))
+                self._keep_bound()
+
+    async def _deliver(self, batch: list[Sample]) -> bool:
+        """Send a batch; whether it is off our hands, one way or the other."""
+        try:
             answer = await self._send(batch)
-            taken = True
         except Refused as error:
             if error.status in _HOPELESS:
-                taken = True
                 self.dropped += len(batch)
                 self.log.error("{count} samples are lost: {error}", count=len(batch), error=error)
                 return True
@@ -119,10 +173,6 @@ class Accounting:
         except NetError as error:
             self._failed(error)
             return False
-        finally:
-            if not taken:
-                self._waiting.extendleft(reversed(batch))
-                self._keep_bound()
         if self._failures:
             self.log.info("the statistics server takes samples again")
         self._failures = 0

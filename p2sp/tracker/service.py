@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient
@@ -15,6 +15,7 @@ from p2sp.net.jsonapi import Api, RateLimit, make_site
 from p2sp.net.ratelimit import RateTable
 from p2sp.net.trust import Trust, client_policy, server_context
 from p2sp.ops.config import resolve
+from p2sp.ops.database import Database
 from p2sp.ops.metrics import metrics_site
 from p2sp.ops.service import RoleService
 from p2sp.statistics.client import StatisticsClient
@@ -33,6 +34,7 @@ from p2sp.tracker.registrar import Registrar
 from p2sp.tracker.registry import LocalTrackers
 from p2sp.tracker.schema import Scope, TrackerRef
 from p2sp.tracker.selection import make_policy
+from p2sp.tracker.spool import Spool, metadata
 
 LAST_REPORT = 5.0
 EXPIRY_INTERVALS = 3.0
@@ -72,7 +74,7 @@ def make_service(
         network_map=load_network_map(config, config_path),
         registry=LocalTrackers(3 * config.interval_seconds) if config.scope is Scope.GLOBAL else None,
     )
-    _report(role, tracker, config, identity, trust)
+    _report(role, tracker, config, config_path, identity, trust)
     _register(role, tracker, config, identity, trust)
     role.on_stop("closing the swarms", tracker.store.close)
     role.every(config.interval_seconds, lambda: tracker.store.expire(now()), "forgetting silent nodes")
@@ -112,13 +114,26 @@ def _welcome_foreigners(
     return desk
 
 
-def _report(role: RoleService, tracker: Tracker, config: TrackerConfig, identity: Identity, trust: Trust) -> None:
-    """Let accounts flow to the statistics server, if there is one."""
+def _report(
+    role: RoleService, tracker: Tracker, config: TrackerConfig, config_path: Path, identity: Identity, trust: Trust
+) -> None:
+    """Let accounts flow to the statistics server, if there is one, and wait on disk while it is away."""
     if config.statistics is None:
         return
+    state = resolve(config_path, config.state)
+    url = f"sqlite:///{state / 'samples.sqlite'}"
+    spool = Spool(Database(IReactorFromThreads(role.reactor), url, metadata))
+    role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
+    role.on_start("opening the samples that wait", spool.open)
+    role.on_stop("closing the samples that wait", spool.close)
     api = ApiClient(role.reactor, config.statistics, policy=client_policy(identity, trust))
     accounting = Accounting(
-        StatisticsClient(api).send, interval=config.report_seconds, now=tracker.now, rng=tracker.rng
+        StatisticsClient(api).send,
+        interval=config.report_seconds,
+        now=tracker.now,
+        rng=tracker.rng,
+        spool=spool,
+        wall=tracker.wall,
     )
     tracker.accounting = accounting
     role.every(config.report_seconds, accounting.flush, "reporting to the statistics server")
