@@ -9,6 +9,7 @@ need() { # program package
 need aria2c aria2
 need curl curl
 need nginx nginx-light
+need opentracker opentracker
 need redis-server redis-server
 need transmission-daemon transmission-daemon
 need unshare util-linux
