@@ -16,7 +16,6 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from p2sp.download.node import Node
 from p2sp.download.transfer import Transfer
 from p2sp.net.identity import Identity, create_identity
 from p2sp.net.trust import pinned_client_context, server_context
@@ -147,14 +146,12 @@ class Byzantine(NodeCase):
         self.log = Heard(self, "p2sp")
         self.news: list[str] = []
 
-    async def downloading(
-        self, descriptor: Descriptor = DESCRIPTOR, *, node: Node | None = None
-    ) -> tuple[Transfer, "Deferred[None]"]:
-        """A download that waits for sources."""
-        leech = self.leech(descriptor, node=node)
+    def wanting(self, descriptor: Descriptor = DESCRIPTOR) -> Transfer:
+        """Somebody who lacks everything and takes links; `download` is still to be begun."""
+        leech = self.leech(descriptor)
         leech.report.listener = self.news.append
-        fetching = leech.download()
-        return leech, fetching
+        leech.start()
+        return leech
 
     async def honest(self, descriptor: Descriptor = DESCRIPTOR, data: bytes = DATA, **options: Any) -> Transfer:
         """A seed without fault."""
@@ -169,7 +166,7 @@ class Byzantine(NodeCase):
             TCP4ClientEndpoint(reactor, HOST, leech.node.port),
         )
         await connectProtocol(endpoint, actor)
-        self.addCleanup(self.end, actor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.end(actor)))
         return actor
 
     def listens(

@@ -1,10 +1,9 @@
 """Does a download end well, at a bounded cost, whoever gives it wrong blocks, none, or too slowly?"""
 
-from collections.abc import Iterable
 from random import Random
 
 from p2sp.resource.merkle import BLOCK
-from p2sp.wire.messages import Bitfield, HaveAll, Piece, Request
+from p2sp.wire.messages import Request
 from tests.wire.byzantine import Actor, Byzantine, Every
 from tests.wire.support import PIECE, make_resource
 
@@ -95,14 +94,14 @@ class Withdrawer(Actor):
 class Beside(Byzantine):
     """One actor beside an honest seed: all comes right."""
 
-    async def beside(self, *actors: Actor, seeds: int = 1, rate: float | None = None) -> dict[str, int]:
-        """Download with these actors and honest seeds; bytes by label."""
-        leech, fetching = await self.downloading()
+    async def beside(self, *actors: Actor) -> dict[str, int]:
+        """Download with these actors and an honest seed, in this order; bytes by label."""
+        leech = self.wanting()
         for actor in actors:
             await self.calls(leech, actor)
-        for _ in range(seeds):
-            await self.introduce(leech, await self.honest(max_upload=rate))
-        await fetching
+        await self.until(lambda: leech.links == len(actors))
+        await self.introduce(leech, await self.honest())
+        await leech.download()
         await self.is_right(leech)
         self.leecher = leech
         return {label: account.bytes for label, account in leech.report.accounts.items()}
@@ -166,14 +165,15 @@ class Fifth(Byzantine):
 
     async def test_liars_are_banned_and_cost_little(self) -> None:
         descriptor, data = make_resource([400 * PIECE - 5], seed=12)
-        leech, fetching = await self.downloading(descriptor)
+        leech = self.wanting(descriptor)
         liars = [Spoiler(descriptor, data), Spoiler(descriptor, data)]
         good = [Actor(descriptor, data) for _ in range(8)]
         everybody = [*good, *liars]
         Random(5).shuffle(everybody)
         for actor in everybody:
             await self.calls(leech, actor)
-        await fetching
+        await self.until(lambda: leech.links == len(everybody))
+        await leech.download()
         await self.is_right(leech, data)
         self.assertEqual({news.split(": ")[0] for news in self.news}, {liar.label for liar in liars})
         self.assertLessEqual(self.wasted(leech), 0.05)
@@ -181,42 +181,3 @@ class Fifth(Byzantine):
             self.assertFalse(actor.ended)
         for liar in liars:
             await liar.over
-
-
-class Claims(Byzantine):
-    """Claims that cannot be true end the link."""
-
-    async def refused(self, first: Iterable[Bitfield | HaveAll], reason: str) -> None:
-        leech, fetching = await self.downloading()
-        slow = await self.honest(max_upload=PIECE)
-        await self.introduce(leech, slow)
-
-        class Claimant(Actor):
-            def joined(self) -> None:
-                self.say(*first)
-
-        actor = await self.calls(leech, Claimant())
-        await actor.over
-        await self.told(reason)
-        await self.introduce(leech, await self.honest())
-        await fetching
-        await self.is_right(leech)
-
-    async def test_a_second_bitfield(self) -> None:
-        await self.refused([HaveAll()], "HaveAll is only allowed first")
-
-    async def test_blocks_that_nobody_asked_for(self) -> None:
-        leech, fetching = await self.downloading()
-
-        class Pusher(Actor):
-            def joined(self) -> None:
-                for piece in range(50):
-                    self.say(Piece(piece, 0, bytes(BLOCK)))
-
-        actor = await self.calls(leech, Pusher())
-        await actor.over
-        await self.told("which was not requested")
-        self.assertEqual(leech.report.received, 0)
-        await self.introduce(leech, await self.honest())
-        await fetching
-        await self.is_right(leech)

@@ -90,8 +90,9 @@ class Rules(Byzantine):
 
     async def test_every_rule(self) -> None:
         slow = await self.honest(max_upload=PIECE)
-        leech, fetching = await self.downloading()
+        leech = self.wanting()
         await self.introduce(leech, slow)
+        fetching = leech.download()
         for name, (wrong, reason) in RULES.items():
             del self.log.lines[:]
             actor = await self.calls(leech, Breaker(wrong))
@@ -135,9 +136,9 @@ class Floods(Byzantine):
         seed = await self.honest()
         asker = Asker(questions)
         await self.calls(seed, asker)
-        leech, fetching = await self.downloading()
+        leech = self.wanting()
         await self.introduce(leech, seed)
-        await fetching
+        await leech.download()
         await self.is_right(leech)
         kinds = (Piece, Reject, Hashes, HashReject)
         await self.until(lambda: asker.ended or sum(asker.answers[kind] for kind in kinds) >= answers)
@@ -185,40 +186,40 @@ class Other(Protocol):
 class Calls(Byzantine):
     """Whoever is at the other end of a call that should not be, others bring the file."""
 
-    async def beside(self, *candidates: Candidate) -> Transfer:
-        """Download from one honest seed while these are called."""
-        leech, fetching = await self.downloading()
-        leech.start()
+    async def beside(self, *candidates: Candidate, reason: str = "", ending: Why | None = None) -> None:
+        """Call these while an honest seed gives a little, hear the reason, and let another seed give the rest."""
+        leech = self.wanting()
+        await self.introduce(leech, await self.honest(max_upload=PIECE))
+        fetching = leech.download()
         for candidate in candidates:
             leech.offer(candidate)
+        await self.until(lambda: reason in self.log)
+        await self.until(lambda: ending is None or leech.node.wire.endings[ending])
         await self.introduce(leech, await self.honest())
         await fetching
         await self.is_right(leech)
-        return leech
 
     async def test_nobody_there_answers(self) -> None:
         await self.beside(self.listens(Silent, alpn=()), self.listens(Silent))
 
     async def test_somebody_who_speaks_something_else(self) -> None:
-        leech = await self.beside(self.listens(Other), self.listens(Other, alpn=()))
-        await self.told("does not begin with a BitTorrent handshake")
-        await self.until(lambda: leech.node.wire.endings[Why.NO_HANDSHAKE] == 1)
+        await self.beside(self.listens(Other), reason="does not begin with a BitTorrent handshake")
+
+    async def test_somebody_who_speaks_something_else_without_tls(self) -> None:
+        await self.beside(self.listens(Other, alpn=()), ending=Why.NO_HANDSHAKE)
 
     async def test_a_wrong_key(self) -> None:
         other = self.listens(Actor)
         wrong = Candidate(other.kind, create_identity().node_id, other.host, other.port)
-        leech = await self.beside(wrong)
-        await self.told(f"the node is not {wrong.node_id}")
-        await self.until(lambda: leech.node.wire.endings[Why.WRONG_KEY] == 1)
+        await self.beside(wrong, reason=f"the node is not {wrong.node_id}", ending=Why.WRONG_KEY)
 
     async def test_a_wrong_application_protocol(self) -> None:
-        await self.beside(self.listens(Actor, alpn=(b"h2",)))
-        await self.told("p2sp/1")
+        await self.beside(self.listens(Actor, alpn=(b"h2",)), ending=Why.WRONG_PROTOCOL)
 
     async def test_half_open_connections_keep_nobody_from_calling(self) -> None:
         from twisted.internet import reactor
 
-        leech, fetching = await self.downloading()
+        leech = self.wanting()
         idle = []
         for number in range(90):
             endpoint = TCP4ClientEndpoint(reactor, HOST, leech.node.port, bindAddress=(f"127.0.0.{2 + number % 9}", 0))
@@ -230,7 +231,7 @@ class Calls(Byzantine):
             await self.introduce(seed, leech)
         except LinkLost:
             await self.introduce(leech, seed)
-        await fetching
+        await leech.download()
         await self.is_right(leech)
         for each in idle:
             each.transport.abortConnection()
