@@ -13,6 +13,7 @@ need opentracker opentracker
 need redis-server redis-server
 need transmission-daemon transmission-daemon
 need unshare util-linux
+need wget2 wget2
 
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then

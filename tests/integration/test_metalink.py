@@ -39,6 +39,7 @@ MIRROR_LIST = """<?xml version="1.0" encoding="UTF-8"?>
     <hash type="md5">{md5}</hash>
     <hash type="sha-1">{sha1}</hash>
     <hash type="sha-256">{sha256}</hash>
+    <signature mediatype="application/pgp-signature">-----BEGIN PGP SIGNATURE-----</signature>
     <pieces length="{piece}" type="sha-1">
 {pieces}
     </pieces>
@@ -120,6 +121,30 @@ def test_aria2_downloads_by_what_we_publish(file: str, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stdout
     assert (tmp_path / "x.bin").read_bytes() == DATA
+
+
+def test_wget2_downloads_by_what_we_publish(tmp_path: Path) -> None:
+    (tmp_path / "served").write_bytes(DATA)
+    with OriginProcess(tmp_path / "served") as origin:
+        made = published(tmp_path, origin.url("honest"))
+        result = subprocess.run(
+            [program("wget2"), "--no-config", "--force-metalink", "--input-file", str(made)],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    assert result.returncode == 0, result.stdout
+    assert b"Checksum OK" in result.stdout
+    assert (tmp_path / "x.bin").read_bytes() == DATA
+
+
+def test_an_older_metalink_is_refused_by_name(tmp_path: Path) -> None:
+    old = '<metalink version="3.0" xmlns="http://www.metalinker.org/"><files/></metalink>'
+    (tmp_path / "old.meta4").write_text(old)
+    result = get(tmp_path, "old.meta4")
+    assert (result.returncode, "only version 4 (RFC 5854) is read" in result.stderr) == (28, True), result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_what_we_publish(file: str, tmp_path: Path) -> None:
