@@ -35,6 +35,9 @@ from p2sp.net.identity import LARGEST_FILE, Identity, node_id_of
 
 OLDEST_VERSION: Final = TLSVersion.TLSv1_3
 
+MOST_HOSTS: Final = 256
+"""Servers for which a policy keeps what it needs to call them again."""
+
 
 @attrs.frozen
 class Caller:
@@ -158,11 +161,18 @@ class VerifyingPolicy:
 
     root: Any
     options: dict[str, Any]
+    _creators: dict[str, IOpenSSLClientConnectionCreator] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         host = hostname.decode("ascii").strip("[]")
-        creator = optionsForClientTLS(host, trustRoot=self.root, extraCertificateOptions=dict(self.options))
-        return _StrictCreator(creator, host)
+        creator = self._creators.get(host)
+        if creator is None:
+            # Reading the authorities anew for each connection takes milliseconds.
+            if len(self._creators) >= MOST_HOSTS:
+                del self._creators[next(iter(self._creators))]
+            options = optionsForClientTLS(host, trustRoot=self.root, extraCertificateOptions=dict(self.options))
+            creator = self._creators[host] = _StrictCreator(options, host)
+        return creator
 
 
 @implementer(IOpenSSLClientConnectionCreator)
