@@ -100,7 +100,7 @@ class Rules(Byzantine):
             await self.until(lambda label=actor.label: label in self.log)  # type: ignore[misc]
             ended = next(each for each in self.log.lines if f"link with {actor.label} ends" in each)
             self.assertIn(reason, ended, name)
-        self.assertEqual(leech.node.wire.endings[Why.BROKEN_RULE], len(RULES))
+        await self.until(lambda: leech.node.wire.endings[Why.BROKEN_RULE] == len(RULES))
         await self.introduce(leech, await self.honest())
         await fetching
         await self.is_right(leech)
