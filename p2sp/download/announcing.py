@@ -12,12 +12,14 @@ from p2sp.download.finder import TrackerFinder
 from p2sp.download.foreign import hashes_of
 from p2sp.download.foreign_finder import ForeignFinder
 from p2sp.download.foreign_http import ask_http
+from p2sp.download.foreign_udp import ask_udp
 from p2sp.resource.magnet import V1_ID_SIZE
 from p2sp.schedule.spans import Kind
 from p2sp.sources.interfaces import Candidate
 from p2sp.tracker.schema import AnnounceRequest, Counters, Event
 
 if TYPE_CHECKING:
+    from p2sp.download.node import Node
     from p2sp.download.transfer import Transfer
 
 WANTED = 50
@@ -73,7 +75,7 @@ def finder_of(transfer: "Transfer", trackers: Sequence[str]) -> Finders:
             node.reactor,
             transfer.hints,
             hashes_of(transfer.hints, transfer.resource_id, described),
-            lambda url, told, tracker_id: ask_http(node.connect, url, told, tracker_id),
+            lambda url, told, tracker_id: _ask(node, url, told, tracker_id),
             ForeignAccount(transfer),
             node.rng,
         ),
@@ -121,6 +123,15 @@ class Account:
         if descriptor is None or not descriptor.hybrid or not self.transfer.speaks_clear_text:
             return None
         return descriptor.handshake_hashes[1].hex()
+
+
+async def _ask(node: "Node", url: str, told: foreign.Announce, tracker_id: bytes) -> foreign.Heard:
+    """Announce at a foreign tracker. Raises AnnounceFailed."""
+    if url.startswith("udp:"):
+        return await ask_udp(
+            node.reactor, url, told, bind_address=node.connect.bind_address, allowed=node.connect.allowed
+        )
+    return await ask_http(node.connect, url, told, tracker_id)
 
 
 def _left(transfer: "Transfer") -> int:

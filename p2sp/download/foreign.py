@@ -120,7 +120,7 @@ def parse_answer(data: bytes) -> Heard:
     if not isinstance(fields, dict):
         raise AnnounceFailed("its answer is not a dictionary")
     if (reason := fields.get(b"failure reason")) is not None:
-        raise AnnounceFailed(f"it refuses: {_text(reason)}", _again(fields.get(b"retry in")))
+        raise AnnounceFailed(f"it refuses: {readable(reason)}", _again(fields.get(b"retry in")))
     peers = [
         *_dictionaries(fields.get(b"peers")),
         *compact(fields.get(b"peers"), 4),
@@ -132,7 +132,7 @@ def parse_answer(data: bytes) -> Heard:
         shortest=_seconds(fields.get(b"min interval"), 0.0),
         peers=tuple(dict.fromkeys(peers))[:MAX_PEERS],
         tracker_id=tracker_id if isinstance(tracker_id, bytes) and len(tracker_id) <= _MAX_ID else b"",
-        warning=_text(fields.get(b"warning message", b"")),
+        warning=readable(fields.get(b"warning message", b"")),
     )
 
 
@@ -171,7 +171,8 @@ def _peer(address: IPv4Address | IPv6Address, port: int) -> Address | None:
     return str(address), port
 
 
-def _text(value: object) -> str:
+def readable(value: object) -> str:
+    """What a stranger says, fit for a terminal."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return "".join(char if char.isprintable() else " " for char in text[:_MAX_TEXT])
 

@@ -80,6 +80,7 @@ class OpenTracker(Process):
             folder.chmod(0o755)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/announce"
+        self.udp = f"udp://127.0.0.1:{self.port}/announce"
         listen = ["-i", "127.0.0.1", "-p", str(self.port), "-P", str(self.port)]
         super().__init__([program("opentracker"), *listen, "-d", str(folder), "-w", "list", "-u", "nobody"], folder)
         until(lambda: listens(self.port), "opentracker listens")

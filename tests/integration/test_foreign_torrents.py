@@ -69,12 +69,14 @@ def test_a_tracker_names_clients(tmp_path: Path, tree: Path, kind: str) -> None:
     torrent = tmp_path / "t.torrent"
     foreign_torrent(tree, torrent, kind)
     with OpenTracker(tmp_path / "tracker", [torrent]) as tracker:
-        foreign_torrent(tree, torrent, kind, trackers=[[dead], [tracker.url]])
+        url = tracker.udp if kind == "hybrid" else tracker.url
+        foreign_torrent(tree, torrent, kind, trackers=[[dead], [url]])
         with Libtorrent(torrent, tree.parent) as seed:
             seed.wait_for("complete")
             with clear_text_get(tmp_path, torrent, "-o", "by-file") as ours:
                 assert ours.wait(WITHIN) == ExitCode.OK, ours.log
-            with clear_text_get(tmp_path, magnet_of(torrent, tracker.url), "-o", "by-link", "--select", "1") as ours:
+            assert f"tracker {dead} does not help" in ours.log
+            with clear_text_get(tmp_path, magnet_of(torrent, url), "-o", "by-link", "--select", "1") as ours:
                 assert ours.wait(WITHIN) == ExitCode.OK, ours.log
     assert f"peer 127.0.0.1:{seed.port}" in ours.log
     assert contents(tmp_path / "by-file") == contents(tree)
