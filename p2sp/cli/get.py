@@ -1,7 +1,6 @@
 """How is one TARGET fetched, from the words on the command line to a verified file?"""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -255,7 +254,7 @@ class Getter:
             if job.content.descriptor is None:
                 self._say(job, f"{self._options.torrent} is not written: nothing described the file")
             else:
-                _write_torrent(self._options.torrent, job.content.descriptor, job.mirrors)
+                _write_torrent(self._options.torrent, job.content.descriptor, job)
 
     async def _keep_time(self, job: Job) -> None:
         if self._options.keep_time and job.found is not None and job.path is not None:
@@ -345,5 +344,6 @@ class Getter:
         return summary
 
 
-def _write_torrent(path: Path, descriptor: Descriptor, mirrors: Sequence[str]) -> None:
-    path.write_bytes(descriptor.to_torrent(mirrors=mirrors))
+def _write_torrent(path: Path, descriptor: Descriptor, job: Job) -> None:
+    trackers = [url for tier in job.hints.tiers for url in tier]
+    path.write_bytes(descriptor.to_torrent(trackers, job.mirrors))

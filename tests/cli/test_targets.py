@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2sp.cli.outcome import UserError, describe
-from p2sp.cli.targets import UrlTarget, check_url, parse_checksum, parse_target
+from p2sp.cli.targets import UrlTarget, check_tracker, check_url, parse_checksum, parse_target
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import Magnet
@@ -163,3 +163,14 @@ def test_what_is_no_checksum(text: str, words: str) -> None:
         parse_checksum(text)
     assert words in str(caught.value)
     assert caught.value.code == 28
+
+
+@pytest.mark.parametrize("url", ["http://t/announce", "https://t:99/announce?key=1", "udp://t.example:6969/announce"])
+def test_trackers(url: str) -> None:
+    assert check_tracker(url) == url
+
+
+@pytest.mark.parametrize("url", ["udp://", "udp://t:99999/", "wss://t", "t:80", ""])
+def test_what_is_no_tracker(url: str) -> None:
+    with pytest.raises(UserError):
+        check_tracker(url)

@@ -99,3 +99,25 @@ def test_list(tmp_path: Path) -> None:
             read_list(str(path))
     with pytest.raises(UserError, match="Is a directory"):
         read_list(str(tmp_path))
+
+
+def test_files_of_a_folder_are_picked() -> None:
+    (wish,) = wishes("http://a/x.torrent", select=("1-2", "*.txt"))
+    assert str(wish.options.select) == "1-2,*.txt"
+    (plain,) = wishes("http://a/x.torrent", select=())
+    assert plain.options.select is None
+
+
+@pytest.mark.parametrize("text", ["0", "3-1", "1,,2"])
+def test_a_choice_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(UserError, match=f"--select {text}: "):
+        wishes("http://a/x.torrent", select=(text,))
+
+
+def test_what_was_picked_is_taken_up_again(tmp_path: Path) -> None:
+    book = Unfinished(tmp_path / "book.json")
+    book.note(Entry(target="http://a/x.torrent", path="/there/x", select="2,*.txt"))
+    book.note(Entry(target="http://a/y.torrent", path="/there/y"))
+    taken, other = wishes(resume_all=True, book=book, select=("7",))
+    assert str(taken.options.select) == "2,*.txt"
+    assert str(other.options.select) == "7"
