@@ -16,6 +16,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from urllib.parse import quote
 
 HOST = "127.0.0.1"
@@ -62,10 +63,13 @@ def http(load: Load, port: int, connections: int, swarms: int) -> None:
     poll = select.epoll()
     talks: dict[int, tuple[socket.socket, float, bytearray]] = {}
     requests = bep3(swarms)
+    chance = random.Random(5)
+    hosts = (f"{chance.randrange(1, 255)}.{chance.randrange(256)}.{chance.randrange(1, 255)}" for _ in count())
 
     def begin() -> None:
         began = time.perf_counter()
-        sock = socket.create_connection((HOST, port))
+        # Clients have addresses of their own, as far as loopback has them.
+        sock = socket.create_connection((HOST, port), source_address=(f"127.{next(hosts)}", 0))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         sock.send(next(requests))
         poll.register(sock, select.EPOLLIN)

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Annotated, Any, Final
 
 import attrs
@@ -106,13 +107,16 @@ class NetworkMap:
 
         An IPv4-mapped IPv6 address counts as the IPv4 address in it.
         """
+        # Several times as quick as ipaddress reads it.
         try:
-            parsed = ip_address(address)
-        except ValueError:
+            if ":" not in address:
+                return self._v4.find(int.from_bytes(inet_pton(AF_INET, address)))
+            number = int.from_bytes(inet_pton(AF_INET6, address.partition("%")[0]))
+        except (OSError, ValueError):
             return None
-        if isinstance(parsed, IPv6Address) and (inner := parsed.ipv4_mapped) is not None:
-            parsed = inner
-        return (self._v4 if isinstance(parsed, IPv4Address) else self._v6).find(int(parsed))
+        if number >> 32 == _MAPPED >> 32:
+            return self._v4.find(number & 0xFFFFFFFF)
+        return self._v6.find(number)
 
 
 def is_local(isp: str | None, other: str | None) -> bool:

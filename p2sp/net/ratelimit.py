@@ -47,6 +47,8 @@ class RateTable:
 
 def client_key(address: str) -> str:
     """Whom an address stands for: itself, or for IPv6 its /64; what is no address stands for itself."""
+    if ":" not in address:
+        return address
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

@@ -3,6 +3,7 @@
 from binascii import hexlify
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -132,11 +133,15 @@ def write_failure(reason: str, retry_minutes: int | None = None) -> bytes:
 
 def compact(peers: Iterable[Entry]) -> tuple[bytes, bytes]:
     """Address and port of each peer: IPv4 in 6 bytes (BEP 23), IPv6 in 18 (BEP 7)."""
-    four, six = bytearray(), bytearray()
+    four: list[bytes] = []
+    six: list[bytes] = []
     for each in peers:
-        packed = ip_address(each.host).packed
-        (four if len(packed) == 4 else six).extend(packed + each.port.to_bytes(2, "big"))
-    return bytes(four), bytes(six)
+        # Several times as quick as ipaddress, and an answer has fifty of them.
+        if ":" in each.host:
+            six += (inet_pton(AF_INET6, each.host), each.port.to_bytes(2, "big"))
+        else:
+            four += (inet_pton(AF_INET, each.host), each.port.to_bytes(2, "big"))
+    return b"".join(four), b"".join(six)
 
 
 def _as_dict(entry: Entry, with_id: bool) -> dict[bytes, object]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -71,19 +72,33 @@ class Biased:
     def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
         near: Lots = []
         far: Lots = []
+        on_lan, isp, prices = _lan_of(viewpoint.host), viewpoint.isp, self._prices(viewpoint.isp)
         for entry in usable(viewpoint, candidates.entries):
-            if same_lan(entry.host, viewpoint.host):
-                near.append((_lot(rng, 1.0 + entry.named) - 1.0, entry))
-            elif is_local(entry.isp, viewpoint.isp):
-                near.append((_lot(rng, 1.0 + entry.named), entry))
+            power = 1.0 + entry.named
+            if on_lan(entry.host):
+                near.append((_lot(rng, power) - 1.0, entry))
+            elif is_local(entry.isp, isp):
+                near.append((_lot(rng, power), entry))
             else:
-                power = (1.0 + self.costs.cost(entry.isp, viewpoint.isp)) * (1.0 + entry.named)
+                power *= prices(entry.isp)
                 far.append((_lot(rng, power / SEED_WEIGHT if entry.seed else power), entry))
         outside = _outside(_ordered(viewpoint, far))
         reserved = min(len(outside), REMOTE_LEAST, wanted - 1 if near else wanted)
         chosen = _inside(_ordered(viewpoint, near), max(0, wanted - max(0, reserved)))
         most = wanted if viewpoint.isp is None else self.remote_most
         return chosen + outside[: max(0, min(most, wanted - len(chosen)))]
+
+    def _prices(self, isp: str | None) -> Callable[[str | None], float]:
+        """What each ISP's nodes weigh less for a caller in `isp`; asked for once in an answer."""
+        known: dict[str | None, float] = {}
+
+        def price(other: str | None) -> float:
+            found = known.get(other)
+            if found is None:
+                found = known[other] = 1.0 + self.costs.cost(other, isp)
+            return found
+
+        return price
 
 
 @attrs.frozen
@@ -131,6 +146,13 @@ def usable(viewpoint: Viewpoint, entries: Iterable[Entry]) -> Iterable[Entry]:
     }.values()
 
 
+def _lan_of(host: str) -> Callable[[str], bool]:
+    """`same_lan` for one of the two; one of IPv4 needs no more than a look at the other."""
+    if not same_lan(host, host):
+        return lambda other: False
+    return partial(same_lan, host) if ":" in host else host.__eq__
+
+
 def _lot(rng: "Random", power: float) -> float:
     """A lot of weight 1 / `power`, the smallest wins: drawing without putting back, from 0 to 1."""
     return 1.0 - float(rng.random() ** power)
@@ -147,12 +169,12 @@ def _ordered(viewpoint: Viewpoint, lots: Lots) -> list[Entry]:
     if len({entry.host for entry in entries}) == len(entries):
         return entries
     met: Counter[str] = Counter()
+    on_lan = _lan_of(viewpoint.host)
     first: list[Entry] = []
     rest: list[Entry] = []
     for entry in entries:
         met[entry.host] += 1
-        crowded = met[entry.host] > PER_ADDRESS and not same_lan(entry.host, viewpoint.host)
-        (rest if crowded else first).append(entry)
+        (rest if met[entry.host] > PER_ADDRESS and not on_lan(entry.host) else first).append(entry)
     return first + rest
 
 
