@@ -19,6 +19,7 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.schedule.reputation import Fault, Reputation
 from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
 from p2sp.schedule.spans import Kind, Span
+from p2sp.schedule.standing import Hints
 from p2sp.sources.interfaces import ISource, SourceChanged, SourceError
 from p2sp.storage.interfaces import Examined, IPieceStore, StorageError, Verdict
 
@@ -101,7 +102,14 @@ class Conductor:
             return False
         account = self._report.account(label, source.kind, local=local)
         self._members[label] = Member(source, account, source.watch(lambda: self._changed(label)), lan=lan)
-        self._scheduler.add_source(label, source.kind, source.has, lambda: source.in_row, expected)
+        self._scheduler.add_source(
+            label,
+            source.kind,
+            source.has,
+            lambda: source.in_row,
+            expected,
+            lambda: Hints(source.hints, source.hints_only),
+        )
         self.pump()
         return True
 

@@ -317,7 +317,7 @@ class Transfer:
 
         candidate = self._dialler.find(link.who)
         self.conductor.add(
-            PeerSource(link),
+            PeerSource(link, lan=candidate is not None and candidate.lan),
             local=candidate is not None and candidate.local,
             lan=candidate is not None and candidate.lan,
         )

@@ -16,11 +16,14 @@ from p2sp.schedule.ledger import Ledger, Running
 from p2sp.schedule.picker import largest_gap, rarest_run
 from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, best_copy, best_tail
 from p2sp.schedule.spans import IntervalSet, Kind, Span
-from p2sp.schedule.standing import Holdings, SourceState
+from p2sp.schedule.standing import Hints, Holdings, SourceState
 from p2sp.schedule.trial import Trials
 
 if TYPE_CHECKING:
     from random import Random
+
+RANDOM_FIRST = 4
+"""Pieces that are chosen at random before the rarest come first."""
 
 COPY_MAX = 16 * 1024 * 1024
 COPY_SHARE = 0.03
@@ -83,7 +86,9 @@ class Scheduler:
         self._floor_rate = floor_rate
         self._scatter = scatter
         self._sources: dict[str, SourceState] = {}
-        self._ledger = Ledger(layout, verified)
+        done = set(verified)
+        self._verified = len(done)
+        self._ledger = Ledger(layout, done)
         self._retries: dict[int, _Retry] = {}
         self._trials = Trials(layout) if trials else None
         self._budget = max(min(COPY_MAX, int(layout.length * COPY_SHARE)), FIRST)
@@ -102,12 +107,13 @@ class Scheduler:
         has: Holdings,
         in_row: Callable[[], bool] = lambda: False,
         expected: float = 0.0,
+        hints: Callable[[], Hints] = Hints,
     ) -> None:
-        """A source appears. `has` and `in_row` (see `ISource`) are asked anew at each choice.
+        """A source appears. `has`, `in_row` and `hints` (see `ISource`) are asked anew at each choice.
 
         `expected`: bytes a second it brought at another time, for the length of its first span.
         """
-        self._sources[key] = SourceState(kind, has, in_row, expected)
+        self._sources[key] = SourceState(kind, has, in_row, expected, hints)
 
     def remove_source(self, key: str) -> None:
         """A source is gone; end its fetches with `end` first."""
@@ -154,6 +160,7 @@ class Scheduler:
         """A piece is good, whoever it came from. Returns the sources that this proves: they may be asked for more."""
         self._retries.pop(piece, None)
         self._ledger.verified(piece)
+        self._verified += 1
         return self._trials.judged(piece, good=True) if self._trials is not None else frozenset()
 
     def distrust(self, key: str) -> None:
@@ -201,9 +208,10 @@ class Scheduler:
 
     def _retry(self, key: str, source: SourceState, now: float) -> tuple[int, int] | None:
         """What is to be had of a piece that failed: all of it, unless a source broke off in the midst of it."""
+        serves = source.serving()
         for piece, retry in self._retries.items():
             runs = self.free.overlap(self._layout.piece_start(piece), self._layout.piece_end(piece))
-            if runs and source.has(piece) and self._may_retry(key, piece, retry, now):
+            if runs and serves(piece) and self._may_retry(key, piece, retry, now):
                 return runs[0]
         return None
 
@@ -238,6 +246,10 @@ class Scheduler:
         if not self.free:
             return None
         if source.kind is not Kind.SERVER:
+            if not self._in_order:
+                for piece in source.hints().pieces:
+                    if self._ledger.is_free(piece) and allowed(piece):
+                        return self._layout.piece_start(piece), self._layout.piece_end(piece)
             return self._rare(allowed, source.wire_size(now))
         others = [other for other in self._sources.values() if other is not source]
         size = source.server_size(others, self.free.total, self._layout.piece_length, now)
@@ -265,7 +277,8 @@ class Scheduler:
             int(size),
             allowed=allowed,
             in_order=self._in_order,
-            copies=self._copies,
+            # The first pieces are to be there soon, and not what everybody who begins now asks for.
+            copies=self._copies if self._verified >= RANDOM_FIRST else lambda _: 0,
             rng=self._rng,
         )
 
@@ -313,8 +326,10 @@ class Scheduler:
         """Pieces this source may be given: those it has, less those others shall bring."""
         wire_only = source.kind is Kind.SERVER and self._offloads(now) and self._wire_rate(now) > 0
 
+        serves = source.serving()
+
         def allowed(piece: int) -> bool:
-            return source.has(piece) and not (wire_only and self._copies(piece))
+            return serves(piece) and not (wire_only and self._copies(piece))
 
         return allowed
 

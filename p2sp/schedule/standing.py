@@ -1,6 +1,6 @@
 """What does the scheduler know of a source, and how long is the span that it gets at once?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 import attrs
@@ -32,6 +32,14 @@ class Holdings(Protocol):
     def __call__(self, piece: int) -> bool: ...
 
 
+@attrs.frozen
+class Hints:
+    """Pieces that a source would rather be asked for; `only`: it serves no others now."""
+
+    pieces: Collection[int] = ()
+    only: bool = False
+
+
 @attrs.define(eq=False)
 class SourceState:
     """A source: its rate over all its fetches, when it was heard last, how often in a row it kept silent (`dry`)."""
@@ -40,6 +48,7 @@ class SourceState:
     has: Holdings
     in_row: Callable[[], bool]
     expected: float = 0.0
+    hints: Callable[[], Hints] = Hints
     rate: RateEstimate = attrs.field(factory=RateEstimate)
     heard: float = 0.0
     last_stop: int = -1
@@ -47,6 +56,12 @@ class SourceState:
     ended_at: float = 0.0
     dry: int = 0
     dry_until: float = 0.0
+
+    def serving(self) -> Holdings:
+        """Which pieces it has and gives now; its hints are asked for once."""
+        hints = self.hints()
+        has = self.has
+        return has if not hints.only else lambda piece: piece in hints.pieces and has(piece)
 
     def expects(self, now: float) -> float:
         """What one fetch more may bring, in bytes a second; 0.0 for who never delivered."""

@@ -1,6 +1,6 @@
 """How are spans of a resource fetched from an HTTP server that may break every rule? The HTTP source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import quote
 
 import attrs
@@ -30,6 +30,8 @@ class HttpSource:
     """
 
     kind = Kind.SERVER
+    hints: Collection[int] = ()
+    hints_only = False
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """What must a source of bytes promise?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 
 import attrs
@@ -95,6 +95,8 @@ class ISource(Interface):
     closed: bool = Attribute("Whether it is gone for good.")
     in_row: bool = Attribute("Whether it can deliver only from the first byte on, so that jumping costs all between.")
     slots: int = Attribute("Spans it takes at the same time at the most; 0 while it can serve nothing (choked).")
+    hints: Collection[int] = Attribute("Pieces to ask it for before others, a few: it says that they cost it little.")
+    hints_only: bool = Attribute("Whether it serves nothing but those now (BEP 6, allowed fast).")
 
     def has(piece: int) -> bool:
         """Whether it can deliver that piece now."""

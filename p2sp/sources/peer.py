@@ -1,9 +1,10 @@
 """How is a span fetched from another node, block by block?"""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
+import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.logger import Logger
@@ -20,18 +21,26 @@ from p2sp.sources.interfaces import (
     SourceStalled,
 )
 from p2sp.wire.link import PeerLink
-from p2sp.wire.pipeline import Pipeline
+from p2sp.wire.pipeline import FLOOR, LAN_FLOOR, MOST_PATIENCE, BlockTimes, Pipeline
 
-SILENCE: Final = 30.0
-"""Seconds without any block, while some are requested, after which the source counts as stalled."""
-
-LONGEST_WAIT: Final = 120.0
-"""Seconds for a single block, while others come."""
+SNUB: Final = 20.0
+"""Seconds without any block, while some are requested, after which one request at a time is enough."""
 
 FAST: Final = 1024 * 1024
 """Bytes a second from which on a source takes more spans at the same time."""
 
-_CHECK_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 1.0
+_ASLEEP: Final = 3.0
+"""Seconds between two looks at the clock from which on it was we who did nothing."""
+
+
+@attrs.frozen
+class _Asked:
+    """A request under way: when it was made, and its number among all of its source."""
+
+    block: Block
+    since: float
+    number: int
 
 
 @implementer(IPushProducer)
@@ -43,7 +52,7 @@ class _Fetch:
         self.sink = sink
         self.layout = layout
         self.todo = deque(layout.blocks(span.start, span.stop))
-        self.requested: dict[tuple[int, int], tuple[Block, float]] = {}
+        self.requested: dict[tuple[int, int], _Asked] = {}
         self.fault: SourceError | None = None
         self.done: Deferred[None] = Deferred(lambda _: source.abandon(self))
         self._link = source.link
@@ -66,19 +75,25 @@ class _Fetch:
 class PeerSource:
     """A peer or super node at the other end of a link: spans are fetched as blocks, in order, many under way at once.
 
-    Every fetch has the same queue of requests, the earlier span first. Blocks come in any order.
+    Every fetch has the same queue of requests, the earlier span first. Blocks come in any order. `lan` says that the
+    other side is on our own network.
     """
 
     _log = Logger()
 
-    def __init__(self, link: PeerLink) -> None:
+    def __init__(self, link: PeerLink, *, lan: bool = False) -> None:
         self.link = link
         self.kind: Kind = link.kind
         self.label = link.label
         self.closed = link.closing
         self.in_row = False
         self._clock = link.clock
-        self._pipeline = Pipeline(self._clock.seconds())
+        self._pipeline = Pipeline(self._clock.seconds(), LAN_FLOOR if lan else FLOOR)
+        self._times = BlockTimes()
+        self._numbers = 0
+        self._newest = 0
+        self._lost = 0.0
+        self._looked = 0.0
         self._fetches: list[_Fetch] = []
         self._owners: dict[tuple[int, int], _Fetch] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -91,10 +106,26 @@ class PeerSource:
 
     @property
     def slots(self) -> int:
-        """Spans at the same time: none while the other side chokes us, or before the descriptor is known."""
-        if self.closed or self.link.session.choked or self.link.session.layout is None:
+        """Spans at the same time: none before the descriptor is known, or while choked and nothing is allowed."""
+        session = self.link.session
+        if self.closed or session.layout is None:
             return 0
+        if session.choked:
+            return int(any(map(session.may_ask, session.allowed)))
+        if self._pipeline.snubbed:
+            return 1
         return 4 if self._pipeline.rate >= FAST else 2
+
+    @property
+    def hints(self) -> Collection[int]:
+        """What the other side suggests, or allows while it chokes us (BEP 6)."""
+        session = self.link.session
+        return tuple(session.allowed if session.choked else session.suggested)
+
+    @property
+    def hints_only(self) -> bool:
+        """Whether we are choked."""
+        return self.link.session.choked
 
     def has(self, piece: int) -> bool:
         return not self.closed and piece in self.link.session.pieces
@@ -105,14 +136,16 @@ class PeerSource:
             return fail(SourceGone(f"{self.label} is gone"))
         if layout is None:
             return fail(SourceRefused(f"{self.label} cannot be asked before the descriptor is known"))
-        if self.link.session.choked:
+        pieces = layout.pieces_in(span.start, span.stop)
+        if self.link.session.choked and not all(map(self.link.session.may_ask, pieces)):
             return fail(SourceRefused(f"{self.label} chokes us"))
-        lacking = next((piece for piece in layout.pieces_in(span.start, span.stop) if not self.has(piece)), None)
+        lacking = next((piece for piece in pieces if not self.has(piece)), None)
         if lacking is not None:
             return fail(SourceRefused(f"{self.label} does not have piece {lacking}"))
         if not self._fetches:
-            self._progress = self._clock.seconds()
-            self._pipeline.idle(self._progress)
+            now = self._looked = self._clock.seconds()
+            self._progress = now - self._lost
+            self._pipeline.idle(now)
         fetch = _Fetch(self, span, sink, layout)
         self._fetches.append(fetch)
         sink.register_producer(fetch)
@@ -128,9 +161,9 @@ class PeerSource:
             return
         while fetch.todo and fetch.position(fetch.todo[-1]) >= stop:
             fetch.todo.pop()
-        for block, _ in list(fetch.requested.values()):
-            if fetch.position(block) >= stop:
-                self._take_back(fetch, block)
+        for asked in list(fetch.requested.values()):
+            if fetch.position(asked.block) >= stop:
+                self._take_back(fetch, asked.block)
         self._settle(fetch)
         self._pump()
 
@@ -159,10 +192,13 @@ class PeerSource:
         fetch = self._owners.pop((piece, begin), None)
         if fetch is None:
             return
-        block, _ = fetch.requested.pop((piece, begin))
-        self._progress = self._clock.seconds()
-        self._pipeline.received(len(data), self._progress)
-        fetch.sink.received(fetch.position(block), data)
+        asked = fetch.requested.pop((piece, begin))
+        now = self._clock.seconds()
+        self._progress = now - self._lost
+        self._newest = max(self._newest, asked.number)
+        self._times.took(self._progress - asked.since)
+        self._pipeline.received(len(data), now)
+        fetch.sink.received(fetch.position(asked.block), data)
         self._settle(fetch)
         self._pump()
 
@@ -195,9 +231,9 @@ class PeerSource:
     def _pump(self) -> None:
         """Ask for blocks until the queue is as deep as it shall be."""
         session = self.link.session
-        if self.closed or session.choked:
+        if self.closed or (session.choked and not session.allowed):
             return
-        now = self._clock.seconds()
+        now = self._clock.seconds() - self._lost
         for fetch in self._fetches:
             while fetch.todo and len(self._owners) < self._pipeline.depth and session.room > 0:
                 block = fetch.todo[0]
@@ -205,13 +241,16 @@ class PeerSource:
                 if key in self._owners:
                     # Another fetch of this source has it under way; this one goes on when it is through.
                     break
+                if session.choked and block.piece not in session.allowed:
+                    break
                 if not self.has(block.piece):
                     fetch.fault = SourceRefused(f"{self.label} does not have piece {block.piece} any more")
                     fetch.todo.clear()
                     break
                 fetch.todo.popleft()
                 self._owners[key] = fetch
-                fetch.requested[key] = (block, now)
+                self._numbers += 1
+                fetch.requested[key] = _Asked(block, now, self._numbers)
                 self.link.request(block)
         self.link.flush()
         for fetch in [fetch for fetch in self._fetches if fetch.fault is not None]:
@@ -228,8 +267,8 @@ class PeerSource:
         if fetch not in self._fetches:
             return False
         self._fetches.remove(fetch)
-        for block, _ in list(fetch.requested.values()):
-            self._take_back(fetch, block)
+        for asked in list(fetch.requested.values()):
+            self._take_back(fetch, asked.block)
         fetch.todo.clear()
         fetch.sink.unregister_producer()
         self.link.release(fetch)
@@ -246,20 +285,31 @@ class PeerSource:
             fetch.done.errback(error)
 
     def _look(self) -> None:
-        """Has anything come lately?"""
+        """Has anything come lately? Time in which we ourselves did not read, or did nothing, is not counted."""
         self._check = None
         now = self._clock.seconds()
+        elapsed, self._looked = now - self._looked, now
         if self.link.held:
-            # We ourselves do not read: the source is not to blame.
-            self._progress = now
+            self._lost += elapsed
+        elif elapsed > _ASLEEP:
+            self._lost += elapsed - _CHECK_SECONDS
         if not self._fetches:
             return
         self._check = self._clock.callLater(_CHECK_SECONDS, self._look)
-        if now - self._progress >= SILENCE:
+        now -= self._lost
+        silence = now - self._progress
+        if silence >= SNUB:
+            self._pipeline.snub()
             for fetch in list(self._fetches):
-                self._fail(fetch, SourceStalled(f"{self.label} has sent nothing for {SILENCE:.0f} seconds"))
+                self._fail(fetch, SourceStalled(f"{self.label} has sent nothing for {SNUB:.0f} seconds"))
             return
+        patience = self._times.patience
         for fetch in list(self._fetches):
-            oldest = min((asked for _, asked in fetch.requested.values()), default=now)
-            if now - oldest >= LONGEST_WAIT:
-                self._fail(fetch, SourceStalled(f"{self.label} owes a block for {LONGEST_WAIT:.0f} seconds"))
+            oldest = min(fetch.requested.values(), key=lambda asked: asked.number, default=None)
+            if oldest is None:
+                continue
+            waited = now - oldest.since
+            if silence >= patience and waited >= patience:
+                self._fail(fetch, SourceStalled(f"{self.label} has sent nothing for {silence:.0f} seconds"))
+            elif waited >= MOST_PATIENCE and oldest.number < self._newest:
+                self._fail(fetch, SourceStalled(f"{self.label} owes a block for {waited:.0f} seconds"))

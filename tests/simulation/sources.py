@@ -79,6 +79,8 @@ class ScriptedSource:
         self.script = script
         self.closed = False
         self.in_row = False
+        self.hints: Collection[int] = ()
+        self.hints_only = False
         self.choked = False
         self.sent = 0
         self.asked: list[tuple[float, Span]] = []

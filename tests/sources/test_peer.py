@@ -11,11 +11,11 @@ from p2sp.resource.layout import Block
 from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.interfaces import ISource, SourceError, SourceGone, SourceRefused, SourceStalled
-from p2sp.sources.peer import LONGEST_WAIT, SILENCE, PeerSource
+from p2sp.sources.peer import SNUB, PeerSource
 from p2sp.wire.link import CLOSE_SECONDS
 from p2sp.wire.listener import PeerNetwork
-from p2sp.wire.messages import Cancel, Piece, Reject, Request
-from p2sp.wire.pipeline import FLOOR
+from p2sp.wire.messages import AllowedFast, Cancel, Piece, Reject, Request, Suggest
+from p2sp.wire.pipeline import FLOOR, LAN_FLOOR, MOST_PATIENCE
 from tests.wire.network import NetworkTestCase, Share, StoreSink, Stranger
 from tests.wire.support import PIECE, empty_store, make_resource
 
@@ -362,12 +362,67 @@ class Peers(NetworkTestCase):
         _, share, source, peer = await self.link()
         fetches = [source.fetch(Span(0, PIECE), StoreSink()), source.fetch(Span(PIECE, 2 * PIECE), StoreSink())]
         await self.until(lambda: self.asked(peer))
-        await self.pass_time(SILENCE - 1)
+        await self.pass_time(SNUB - 1)
         self.assertFalse(fetches[0].called)
-        await self.pass_time(6)
+        await self.pass_time(2)
         for fetch in fetches:
-            self.assertIn("has sent nothing for 30 seconds", await self.fails(fetch, SourceStalled))
-        self.assertEqual((share.reasons, source.closed), ([], False))
+            self.assertIn("has sent nothing for 20 seconds", await self.fails(fetch, SourceStalled))
+        self.assertEqual((share.reasons, source.closed, source.slots), ([], False, 1))
+        # From now on it is asked for one block at a time, until one comes.
+        await self.until(lambda: not self.asked(peer))
+        fetch = source.fetch(Span(0, 4 * PIECE), StoreSink())
+        await self.until(lambda: self.asked(peer))
+        await self.turn(5)
+        self.assertEqual(len(self.asked(peer)), 1)
+        self.give(peer, self.asked(peer)[0])
+        await self.until(lambda: len(self.asked(peer)) >= FLOOR)
+        self.assertEqual(source.slots, 2)
+        await self.give_all(peer, fetch)
+
+    async def test_who_is_quick_is_late_soon(self) -> None:
+        """Mean and four deviations of the times of earlier blocks, but no less than two seconds."""
+        _, _, source, peer = await self.link()
+        fetch = source.fetch(Span(0, DESCRIPTOR.layout.end), StoreSink())
+        for _ in range(20):
+            await self.until(lambda: self.asked(peer))
+            self.time.advance(0.1)
+            self.give(peer, self.asked(peer)[0])
+            await self.turn(2)
+        await self.pass_time(1)
+        self.assertFalse(fetch.called)
+        await self.pass_time(8)
+        self.assertIn("has sent nothing", await self.fails(fetch, SourceStalled))
+        self.assertEqual(source.slots, 2)
+
+    async def test_on_our_own_network_the_queue_begins_deeper(self) -> None:
+        _, share, _, peer = await self.link()
+        source = PeerSource(share.links[0], lan=True)
+        fetch = source.fetch(Span(0, DESCRIPTOR.layout.end), StoreSink())
+        await self.until(lambda: len(self.asked(peer)) == DESCRIPTOR.layout.end // BLOCK or len(self.asked(peer)) >= 30)
+        self.assertLessEqual(len(self.asked(peer)), LAN_FLOOR)
+        await self.give_all(peer, fetch)
+
+    async def test_who_chokes_us_may_allow_a_piece(self) -> None:
+        _, _, source, peer = await self.link(unchoke=False)
+        changes: list[int] = []
+        source.watch(lambda: changes.append(source.slots))
+        peer.say(AllowedFast(4))
+        await self.until(lambda: changes)
+        self.assertEqual((changes, list(source.hints), source.hints_only), ([1], [4], True))
+        assert peer.session is not None
+        peer.session.granted, peer.session._grant = frozenset({4}), PIECE
+        sink = StoreSink()
+        self.assertIn("chokes us", await self.fails(source.fetch(Span(0, PIECE), StoreSink()), SourceRefused))
+        fetch = source.fetch(Span(4 * PIECE, 5 * PIECE), sink)
+        await self.give_all(peer, fetch)
+        await fetch
+        self.check(sink, 4 * PIECE, 5 * PIECE)
+
+    async def test_suggestions_are_hints(self) -> None:
+        _, _, source, peer = await self.link()
+        peer.say(Suggest(5), Suggest(2))
+        await self.until(lambda: len(source.hints) == 2)
+        self.assertEqual((list(source.hints), source.hints_only), ([5, 2], False))
 
     async def test_a_block_that_never_comes(self) -> None:
         _, _, source, peer = await self.link()
@@ -375,14 +430,35 @@ class Peers(NetworkTestCase):
         fetch = source.fetch(Span(0, DESCRIPTOR.layout.end), sink)
         await self.until(lambda: self.asked(peer))
         withheld = self.asked(peer)[0]
-        for count in range(1, int(LONGEST_WAIT // 10) + 1):
+        for count in range(1, int(MOST_PATIENCE) + 1):
             self.assertFalse(fetch.called)
             await self.until(lambda: len(self.asked(peer)) > 1)
             request = next(request for request in self.asked(peer) if request != withheld)
             self.give(peer, request)
             await self.until(lambda count=count: len(sink.got) == count)  # type: ignore[misc]
-            await self.pass_time(10, step=5)
-        self.assertIn("owes a block for 120 seconds", await self.fails(fetch, SourceStalled))
+            await self.pass_time(1)
+        self.assertIn("owes a block for 30 seconds", await self.fails(fetch, SourceStalled))
+
+    async def test_who_is_slow_owes_nothing_while_its_blocks_come_in_turn(self) -> None:
+        _, _, source, peer = await self.link()
+        sink = StoreSink()
+        fetch = source.fetch(Span(0, DESCRIPTOR.layout.end), sink)
+        for count in range(1, 16):
+            await self.until(lambda: self.asked(peer))
+            await self.pass_time(8)
+            self.give(peer, self.asked(peer)[0])
+            await self.until(lambda count=count: len(sink.got) == count)  # type: ignore[misc]
+        self.assertFalse(fetch.called)
+        await self.give_all(peer, fetch)
+
+    async def test_time_in_which_we_did_nothing_is_not_counted(self) -> None:
+        _, _, source, peer = await self.link()
+        fetch = source.fetch(Span(0, PIECE), StoreSink())
+        await self.until(lambda: self.asked(peer))
+        self.time.advance(100)
+        await self.turn(2)
+        self.assertFalse(fetch.called)
+        await self.give_all(peer, fetch)
 
     async def test_time_without_a_fetch_is_no_silence(self) -> None:
         _, _, source, peer = await self.link()
@@ -391,7 +467,7 @@ class Peers(NetworkTestCase):
         await self.pass_time(100, step=5)
         fetch = source.fetch(Span(0, PIECE), StoreSink())
         await self.until(lambda: self.asked(peer))
-        await self.pass_time(SILENCE - 10)
+        await self.pass_time(1)
         self.assertFalse(fetch.called)
         await self.give_all(peer, fetch)
 
@@ -407,7 +483,7 @@ class Peers(NetworkTestCase):
         await self.turn(10)
         self.assertEqual(sink.got, {})
         # It is we who do not read: nobody is stalled.
-        await self.pass_time(3 * SILENCE, step=5)
+        await self.pass_time(3 * SNUB)
         self.assertFalse(fetch.called)
         sink.producer.resumeProducing()
         await self.give_all(peer, fetch)

@@ -1,7 +1,16 @@
 """Does the pipeline decide as it promises?"""
 
 from p2sp.resource.merkle import BLOCK
-from p2sp.wire.pipeline import CEILING, FLOOR, Pipeline
+from p2sp.wire.pipeline import (
+    CEILING,
+    FLOOR,
+    LAN_FLOOR,
+    LEAST_PATIENCE,
+    MOST_PATIENCE,
+    UNKNOWN,
+    BlockTimes,
+    Pipeline,
+)
 
 
 def run(pipeline: Pipeline, rate: float, seconds: int, start: int = 0) -> None:
@@ -37,3 +46,30 @@ def test_time_without_requests_does_not_count() -> None:
     pipeline.idle(1000)
     run(pipeline, 64 * BLOCK, 2, start=1000)
     assert abs(pipeline.rate - before) < before / 20
+
+
+def test_who_is_snubbed_is_asked_for_one_block_until_it_comes() -> None:
+    pipeline = Pipeline(0, LAN_FLOOR)
+    assert pipeline.depth == LAN_FLOOR
+    run(pipeline, 64 * BLOCK, 10)
+    pipeline.snub()
+    assert (pipeline.depth, pipeline.snubbed) == (1, True)
+    pipeline.received(BLOCK, 30)
+    assert not pipeline.snubbed
+    assert LAN_FLOOR <= pipeline.depth <= 3 * 64
+
+
+def test_patience_follows_the_times_of_blocks_within_bounds() -> None:
+    times = BlockTimes()
+    assert times.patience == UNKNOWN
+    times.took(4.0)
+    assert times.patience == 12.0
+    for _ in range(60):
+        times.took(4.0)
+    assert 4.0 < times.patience < 4.1
+    for _ in range(60):
+        times.took(0.01)
+    assert times.patience == LEAST_PATIENCE
+    for _ in range(60):
+        times.took(100.0)
+    assert times.patience == MOST_PATIENCE
