@@ -130,6 +130,12 @@ class Answer:
             return joined.decode("latin-1")
 
 
+def closes(response: IResponse) -> bool:
+    """Whether a server of HTTP/1.0 ends its connection after this answer: it does unless it says otherwise."""
+    kept = response.headers.getRawHeaders(b"connection", [])
+    return response.version[1:] < (1, 1) and b"keep-alive" not in b",".join(kept).lower()
+
+
 def innermost(failure: Failure) -> BaseException:
     """What made a request fail, below the layers that only wrap it."""
     error: BaseException = failure.value or Exception("unknown")

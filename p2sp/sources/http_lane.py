@@ -28,7 +28,7 @@ from zope.interface import implementer
 from p2sp.net.addresses import Network
 from p2sp.net.client_endpoints import HEADERS, ClientEndpoints, RoutedAgent, Stage
 from p2sp.net.proxy import ProxySettings
-from p2sp.sources.http_agent import Answer, PlainAgent, Url, as_source_error, reason_of
+from p2sp.sources.http_agent import Answer, PlainAgent, Url, as_source_error, closes, reason_of
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.interfaces import ISpanSink, SourceError, SourceGone, SourceStalled
 
@@ -188,6 +188,7 @@ class Lane:
         self._response: _Response | None = None
         self._asking: Deferred[Any] | None = None
         self._closed = False
+        self._closing = False
         self._silence: IDelayedCall | None = None
         self._paused = False
         self.counted: Callable[[int], None] = lambda count: None
@@ -201,6 +202,10 @@ class Lane:
     async def request(self, url: str, headers: Headers) -> Answer:
         """Send a GET and read the answer's head; its body waits for `body_at`. Raises SourceError."""
         self.abort_body()
+        if self._closing:
+            # The pool takes its connection for one that stays.
+            self._closing = False
+            self.abort()
         self._endpoints.most_bytes = HEADERS
         client = HTTPClient(cast(IAgent, PlainAgent(cast(IAgent, self._agent), self._credentials)))
         stage, late = Stage.ANSWER, False
@@ -238,6 +243,7 @@ class Lane:
             if timer.active():
                 timer.cancel()
         self._response = response
+        self._closing = closes(response)
         # The head was bounded; a body is as long as it is, and its reader knows where to stop.
         self._endpoints.most_bytes = sys.maxsize
         length = response.length if isinstance(response.length, int) else None
