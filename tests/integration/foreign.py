@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import quote_from_bytes
+from urllib.request import urlopen
 
 import libtorrent
-from bencode2 import bencode
+from bencode2 import bdecode, bencode
 
 from p2sp.resource.torrent_v1 import parse_foreign_torrent
 from tests.integration.processes import Process, free_port
@@ -84,6 +86,18 @@ class OpenTracker(Process):
         listen = ["-i", "127.0.0.1", "-p", str(self.port), "-P", str(self.port)]
         super().__init__([program("opentracker"), *listen, "-d", str(folder), "-w", "list", "-u", "nobody"], folder)
         until(lambda: listens(self.port), "opentracker listens")
+
+    def wait_for_seed(self, torrent: Path) -> None:
+        """Wait until a complete client is known, by each name the torrent has."""
+        hashes = parse_foreign_torrent(torrent.read_bytes()).descriptor.handshake_hashes
+
+        def known() -> bool:
+            query = "&".join(f"info_hash={quote_from_bytes(each, safe='')}" for each in hashes)
+            with urlopen(f"http://127.0.0.1:{self.port}/scrape?{query}", timeout=10) as answer:
+                found = bdecode(answer.read())[b"files"]
+            return all(found.get(each, {}).get(b"complete", 0) > 0 for each in hashes)
+
+        until(known, f"{torrent.name} is seeded")
 
 
 class Libtorrent(Process):

@@ -1,4 +1,4 @@
-"""Are torrents that others made downloaded, and are ours by others? With libtorrent, opentracker, aria2 and nginx."""
+"""Are torrents that others made downloaded, and are ours by others? With libtorrent, opentracker, aria2, Transmission and nginx."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +17,11 @@ from tests.integration.foreign import (
     magnet_of,
     make_tree,
 )
+from tests.integration.foreign_clients import Transmission
 from tests.integration.processes import free_port, run_once
-from tests.integration.servers import P2SP, Nginx, get, names, program
+from tests.integration.servers import P2SP, Nginx, PythonServer, get, names, program
+
+pytestmark = pytest.mark.integration
 
 WITHIN = 30.0
 
@@ -39,6 +42,15 @@ def test_web_seeds_are_enough(tmp_path: Path, tree: Path, nginx: Nginx, kind: st
     torrent = foreign_torrent(tree, tmp_path / "t.torrent", kind, seeds=[f"{nginx.plain}/"])
     result = get(tmp_path, torrent)
     assert result.returncode == ExitCode.OK, result.stderr
+    assert contents(tmp_path / "tree") == contents(tree)
+
+
+def test_a_web_seed_may_know_neither_ranges_nor_lasting_connections(tmp_path: Path, tree: Path) -> None:
+    with PythonServer(tree.parent) as server:
+        torrent = foreign_torrent(tree, tmp_path / "t.torrent", "v2", seeds=[f"{server.url}/"])
+        result = get(tmp_path, torrent, "--why")
+    assert result.returncode == ExitCode.OK, result.stderr
+    assert "failure" not in result.stderr
     assert contents(tmp_path / "tree") == contents(tree)
 
 
@@ -132,6 +144,17 @@ def test_our_hybrid_of_a_file_is_read_by_aria2(tmp_path: Path, tree: Path, nginx
     result = run_once(command, tmp_path)
     assert result.returncode == 0, result.stdout
     assert contents(tmp_path / "theirs")["a.bin"] == (tree / "a.bin").read_bytes()
+
+
+def test_we_get_it_from_transmission(tmp_path: Path, tree: Path) -> None:
+    torrent = foreign_torrent(tree, tmp_path / "t.torrent", "v1")
+    with OpenTracker(tmp_path / "tracker", [torrent]) as tracker:
+        foreign_torrent(tree, torrent, "v1", trackers=[[tracker.url]])
+        with Transmission(torrent, tree.parent, tmp_path / "home"):
+            tracker.wait_for_seed(torrent)
+            with clear_text_get(tmp_path, torrent, "-o", "ours") as ours:
+                assert ours.wait(WITHIN) == ExitCode.OK, ours.log
+    assert contents(tmp_path / "ours") == contents(tree)
 
 
 def test_our_hybrid_of_a_folder_is_read_by_libtorrent_and_by_us(tmp_path: Path, tree: Path, nginx: Nginx) -> None:
