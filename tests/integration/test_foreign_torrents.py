@@ -1,4 +1,4 @@
-"""Are torrents that others made downloaded, and are ours by others? With libtorrent, opentracker, aria2, Transmission and nginx."""
+"""Are torrents that others made downloaded, and ours by others? With clients, trackers and servers nobody here wrote."""
 
 from collections.abc import Iterator
 from pathlib import Path
