@@ -38,6 +38,7 @@ def words() -> argparse.ArgumentParser:
     parser.add_argument("--edge", type=float, metavar="MBIT", help="of the host at the ISP's exit: the super node's")
     parser.add_argument("--size", type=int, metavar="MIB")
     parser.add_argument("--every", type=float, metavar="SECONDS", help="between two arrivals")
+    parser.add_argument("--slower", type=float, default=1.0, metavar="FACTOR", help="divide all rates by this")
     parser.add_argument("--interval", default="60s", help="of announces (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all lots")
     parser.add_argument("--get", action="append", default=[], metavar="OPTION", help="one more word for `p2sp get`")
@@ -65,6 +66,7 @@ def entries(given: argparse.Namespace) -> list[Entry]:
         given.size,
         given.every,
         given.seed,
+        given.slower,
         given.interval,
         tuple(given.get),
     )

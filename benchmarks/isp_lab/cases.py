@@ -36,6 +36,9 @@ class Size:
     size: int | None = None
     every: float | None = None
     seed: int = 1
+    slower: float = 1.0
+    """All rates are divided by this: every ratio stays, and the CPU has more time."""
+
     interval: str = "60s"
     options: tuple[str, ...] = ()
 
@@ -134,14 +137,15 @@ CASES: Final[Mapping[str, Case]] = {
 
 
 def _plan(wish: Size, *, isps: int = 2, hosts: int = 8, up: Sequence[float] = (20.0,), down: float = 40.0) -> Plan:
+    unit = MBIT / wish.slower
     return make_plan(
         wish.isps or isps,
         wish.hosts or hosts,
-        ups=[each * MBIT for each in wish.up or up],
-        down=(wish.down or down) * MBIT,
-        transit=(wish.transit or 40.0) * MBIT,
-        origin=(wish.origin or 40.0) * MBIT,
-        edge=(wish.edge or 80.0) * MBIT,
+        ups=[each * unit for each in wish.up or up],
+        down=(wish.down or down) * unit,
+        transit=(wish.transit or 40.0) * unit,
+        origin=(wish.origin or 40.0) * unit,
+        edge=(wish.edge or 80.0) * unit,
         seed=wish.seed,
     )
 

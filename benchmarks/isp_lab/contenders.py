@@ -48,9 +48,14 @@ class Client:
     done: Path
     """Comes to be when the download is complete; its time is that of the end."""
 
+    progress: Path | None = None
+    """Where it tells how many bytes it has, if it does."""
+
     @property
     def written(self) -> int:
-        """Bytes on the disk so far, by the blocks they take."""
+        """Bytes that are there so far: as it tells, or by the blocks they take on the disk."""
+        if self.progress is not None:
+            return int(self.progress.read_text() or 0) if self.progress.exists() else 0
         return sum(
             each.stat().st_blocks * 512 for each in self.file.parent.glob(f"{self.file.name}*") if each.is_file()
         )

@@ -48,12 +48,12 @@ class Libtorrent:
         group.start("opentracker-probe", CONTROL_NAME, [*probe, f"http://{CONTROL}:{_PORT}/"]).wait(30)
 
     def client(self, host: Host, group: Group, folder: Path) -> Client:
-        file, done = folder / FILE, folder / "done.json"
+        file, done, progress = folder / FILE, folder / "done.json", folder / "progress"
         child = Path(__file__).with_name("libtorrent_client.py")
-        command = [sys.executable, str(child), str(self._torrent), str(folder), host.address, str(done)]
+        command = [sys.executable, str(child), str(self._torrent), str(folder), host.address, str(done), str(progress)]
         process = group.start(f"libtorrent-{host.name}", host.name, command, folder)
         process.wait_for("^ready$")
-        return Client(host, process, file, done)
+        return Client(host, process, file, done, progress)
 
     def account(self, client: Client) -> dict[str, Any]:
         return {}

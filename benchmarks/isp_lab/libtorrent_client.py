@@ -1,6 +1,7 @@
 """What is a libtorrent client in the lab? It waits for `go`, fetches over TCP with default settings, and seeds.
 
-libtorrent_client.py TORRENT FOLDER ADDRESS DONE: the file DONE comes to be when all pieces are there.
+libtorrent_client.py TORRENT FOLDER ADDRESS DONE PROGRESS: the file DONE comes to be when all pieces are there; how many
+bytes are, stands in PROGRESS.
 """
 
 import sys
@@ -15,7 +16,7 @@ LOOK_EVERY = 0.02
 
 def main() -> None:
     """Do it until we are ended."""
-    torrent, folder, address, done = sys.argv[1:]
+    torrent, folder, address, done, progress = sys.argv[1:]
     settings: Any = {
         "listen_interfaces": f"{address}:6881",
         "outgoing_interfaces": "up0",
@@ -39,7 +40,8 @@ def main() -> None:
     sys.stdout.flush()
     sys.stdin.readline()
     handle = session.add_torrent(params)
-    while not handle.status().is_seeding:
+    while not (status := handle.status()).is_seeding:
+        Path(progress).write_text(str(status.total_done))
         time.sleep(LOOK_EVERY)
     Path(done).write_text("{}\n")
     while True:

@@ -151,14 +151,14 @@ def _write(pipe: IO[bytes], data: bytes) -> None:
 
 
 class Machine:
-    """How busy all cores are from now on, with whatever runs on them."""
+    """How busy all cores are from now on, with whatever runs on them but what is niced, which gives way."""
 
     def __init__(self) -> None:
         self._before = _ticks()
 
     @property
     def busy(self) -> float:
-        """The share of all cores' time that was not idle, 0 to 1."""
+        """The share of all cores' time that was neither idle nor to be had, 0 to 1."""
         now = _ticks()
         idle, total = now[0] - self._before[0], now[1] - self._before[1]
         return 1.0 - idle / total if total else 0.0
@@ -166,4 +166,5 @@ class Machine:
 
 def _ticks() -> tuple[int, int]:
     fields = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return fields[3] + fields[4], sum(fields)
+    _, nice, _, idle, waiting, *_ = fields
+    return nice + idle + waiting, sum(fields)
