@@ -27,8 +27,8 @@ GROUP: Final = "239.192.80.83"
 """A multicast group of organisation-local scope (RFC 2365)."""
 
 PORT: Final = 6771
-EVERY: Final = 300.0
-"""Seconds after which a resource is called out again, less up to a tenth."""
+EVERY: Final = (10.0, 60.0, 300.0)
+"""Seconds after which a resource is called out for the second time, the third, and again; less up to a tenth."""
 
 AGAIN: Final = 10.0
 """Seconds in which a resource is called out once, whoever asks."""
@@ -59,7 +59,12 @@ class _Watched:
     found: Found
     due: float
     last: float = float("-inf")
-    asked: bool = False
+    called: int = 0
+
+    @property
+    def asks(self) -> bool:
+        """Whether it wants to hear from others: the first calls, of which one may be lost, do."""
+        return self.called < len(EVERY) - 1
 
 
 class Lan(DatagramProtocol):
@@ -217,13 +222,14 @@ class Lan(DatagramProtocol):
             self._timer = self._clock.callLater(wait, self._turn)
             return
         due = [(info_hash, watched) for info_hash, watched in self._watched.items() if watched.due <= now]
-        # Those that are called out for the first time go together: whether we ask is said once for all of a call.
-        asking = any(not watched.asked for _, watched in due)
-        batch = [item for item in due if item[1].asked != asking][:MAX_HASHES]
+        due.sort(key=lambda item: (item[1].called, item[1].due))
+        # Those that ask go together: it is said once for all of a call.
+        asking = any(watched.asks for _, watched in due)
+        batch = [item for item in due if item[1].asks == asking][:MAX_HASHES]
         if batch:
             self._send(Call(self._cookie, self._node_id, self._port(), tuple(name for name, _ in batch), asking))
         for _, watched in batch:
-            watched.asked, watched.last = True, now
-            watched.due = now + EVERY * self._rng.uniform(0.9, 1.0)
+            watched.due = now + EVERY[min(watched.called, len(EVERY) - 1)] * self._rng.uniform(0.9, 1.0)
+            watched.called, watched.last = watched.called + 1, now
         if self._watched:
             self._plan(min(watched.due for watched in self._watched.values()))

@@ -189,7 +189,9 @@ class Lab:
         """A peer daemon or a super node, which dials from its own address."""
         wire = f"{address}:{steady_port(address)}"
         where = {"wire": wire, "connect_from": address, "index": self.url("index"), "trackers": [self.url("tracker")]}
-        return self.add(role, name, address, **{**where, **settings})
+        # The ISPs are all on one loopback interface, where they would hear of each other.
+        alone = {"lan": False} if role == "peer" else {}
+        return self.add(role, name, address, **{**where, **alone, **settings})
 
     def url(self, name: str) -> str:
         """Where a service is reached."""
@@ -267,7 +269,7 @@ class Lab:
         summary = path.with_suffix(".json")
         arguments = ["p2sp.cli", "get", target, "-o", str(path), "--summary", str(summary), "--progress", "json"]
         if site is not None:
-            arguments += ["--site", site]
+            arguments += ["--site", site, *([] if "--lan" in options else ["--no-lan"])]
         arguments += ["--address", address, *options]
         return Download(self.run(f"get {self._count}", *arguments), path, summary)
 
