@@ -1,18 +1,25 @@
 """Does every swarm store keep the promises of ISwarmStore?"""
 
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from p2sp.net.errors import Overloaded
 from p2sp.tracker.entry import Admission, Candidates, Entry, Limits, Occupancy, Speech, Viewpoint
 from p2sp.tracker.interfaces import ISwarmStore
 from p2sp.tracker.memory import MemorySwarmStore
+from p2sp.tracker.redis_store import RedisSwarmStore, StoreError, connect
+from tests.contracts.redis_process import Redis
 from tests.tracker.entries import RESOURCE, SESSION, entry, node_name
+
+reactor: Any = installed_reactor
 
 EXPIRY = 100.0
 OTHER = "cd" * 32
@@ -228,9 +235,9 @@ class SwarmStoreContract(_Base):
         assert await store.announce(entry(2)) is Admission.ADDRESS_HAS_TOO_MANY
         assert await self.names(store) == [node_name(1)]
 
-    async def test_a_swarm_of_10000_is_drawn_from_without_reading_it(self) -> None:
+    async def test_a_swarm_of_thousands_is_drawn_from_without_reading_it(self) -> None:
         store = self.make()
-        for number in range(10_000):
+        for number in range(3_000):
             await store.announce(entry(number, host=f"192.0.{number // 250}.{number % 250}"))
         rng = CountingRandom(7)
         await self.look(store, rng=rng)
@@ -259,6 +266,70 @@ class MemorySwarmStoreTests(SwarmStoreContract, TestCase):
 
     def test_it_needs_an_expiry(self) -> None:
         self.assertRaises(ValueError, MemorySwarmStore, 0.0)
+
+
+class RedisSwarmStoreTests(SwarmStoreContract, TestCase):
+    """The store that several trackers share."""
+
+    timeout = 60
+    redis: Redis
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.redis = Redis()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.redis.close()
+
+    def make(self, limits: Limits | None = None) -> ISwarmStore:
+        return self.open(limits)
+
+    def open(self, limits: Limits | None = None, told: Callable[[str], None] = lambda epoch: None) -> RedisSwarmStore:
+        """A store whose part of Redis nobody else has."""
+        store = RedisSwarmStore(reactor, self.redis.url, EXPIRY, limits, told=told, prefix=f"{self.id()}:")
+        store.open()
+        self.addCleanup(store.close)
+        return store
+
+    def test_it_needs_an_expiry(self) -> None:
+        self.assertRaises(ValueError, RedisSwarmStore, reactor, self.redis.url, 0.0)
+
+    async def test_two_trackers_see_one_swarm_and_one_epoch(self) -> None:
+        epochs: list[str] = []
+        one, two = self.open(told=epochs.append), self.open(told=epochs.append)
+        await one.announce(entry(1))
+        await two.announce(entry(2, left=0))
+        assert await self.names(one) == await self.names(two) == [node_name(1), node_name(2)]
+        assert len(set(epochs)) == 1
+        await one.leave(RESOURCE, node_name(2), SESSION, 1.0)
+        assert await self.names(two) == [node_name(1)]
+
+    async def test_a_redis_without_memory_is_a_new_epoch(self) -> None:
+        epochs: list[str] = []
+        await self.open(told=epochs.append).announce(entry(1))
+        connect(self.redis.url).flushall()
+        assert await self.names(self.open(told=epochs.append)) == []
+        assert len(set(epochs)) == 2
+
+    async def test_large_numbers_and_every_field_come_back(self) -> None:
+        store = self.make()
+        whole = entry(1, left=2**62 - 1, length=2**62, isp="a:b@c.d", host="2001:db8::1", speech=Speech.BOTH, seen=1.25)
+        await self.fill(store, whole)
+        assert (await self.look(store, now=2.0)).entries == (whole,)
+
+    async def test_one_that_is_away_is_said_so_and_used_again(self) -> None:
+        redis = Redis()
+        self.addCleanup(redis.close)
+        store = RedisSwarmStore(reactor, redis.url, EXPIRY)
+        store.open()
+        self.addCleanup(store.close)
+        await store.announce(entry(1))
+        redis.process.kill()
+        with self.assertRaisesRegex(Overloaded, "Redis did not answer"):
+            await store.announce(entry(1))
+        with self.assertRaisesRegex(StoreError, "Redis cannot be used"):
+            RedisSwarmStore(reactor, redis.url, EXPIRY).open()
 
 
 def result_of(deferred: Deferred[T]) -> T:
