@@ -207,6 +207,10 @@ class Session(Speaking):
     def _extended(self, message: Extended) -> Iterator[Event]:
         if message.extension == 0:
             self.abilities = decode_abilities(message.payload, self.abilities or Abilities())
+            # What was let go before it was known how to say so.
+            for piece in sorted(self._withdrawn):
+                self._withdraw(piece)
+            self._withdrawn.clear()
             yield self.abilities
         elif message.extension == OURS[METADATA]:
             yield from self._metadata(message.payload)

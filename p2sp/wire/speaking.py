@@ -80,6 +80,7 @@ class Speaking:
         self.suggested: dict[int, None] = {}
         self.allowed: dict[int, None] = {}
         self.granted: frozenset[int] = frozenset()
+        self._withdrawn: set[int] = set()
         self._reqq = reqq
         self._outgoing: list[bytes | memoryview] = []
         self._hash: bytes | None = None
@@ -165,6 +166,7 @@ class Speaking:
     def have(self, piece: int) -> None:
         """Announce one more piece of ours."""
         if self.ours.add(piece):
+            self._withdrawn.discard(piece)
             self.suggested.pop(piece, None)
             self.allowed.pop(piece, None)
             self._useful -= piece in self.pieces
@@ -177,12 +179,18 @@ class Speaking:
         if not self.ours.remove(piece):
             return
         self._useful += piece in self.pieces
-        if self._greeted and (extension := self._extension(DONT_HAVE)):
-            self._say(Extended(extension, encode_dont_have(piece)))
+        if self._greeted and self.abilities is None:
+            self._withdrawn.add(piece)
+        elif self._greeted:
+            self._withdraw(piece)
         for request in self.pending:
             if request.piece == piece:
                 self.refuse(request)
         self._show_interest()
+
+    def _withdraw(self, piece: int) -> None:
+        if extension := self._extension(DONT_HAVE):
+            self._say(Extended(extension, encode_dont_have(piece)))
 
     def seek(self, seeking: bool) -> None:
         """Whether we want to be interested in what the other side has."""

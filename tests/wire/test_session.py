@@ -343,6 +343,20 @@ def test_a_forgotten_piece_is_withdrawn_and_its_requests_rejected() -> None:
     assert Request(1, 0, BLOCK) in session.pending
 
 
+def test_what_is_forgotten_before_the_other_side_says_what_it_speaks_is_withdrawn_then() -> None:
+    one, other = Session(), Session()
+    one.open(HASH, ALICE, layout=LAYOUT, have=range(6))
+    heard(one, HELLO)
+    one.forget(2)
+    one.forget(4)
+    one.have(4)
+    other.open(HASH, BOB, layout=LAYOUT)
+    list(other.receive(take(one)))
+    heard(one, Extended(0, encode_abilities(Abilities(OURS))))
+    assert list(other.receive(take(one))) == [DontHave(2)]
+    assert set(other.pieces) == {0, 1, 3, 4, 5}
+
+
 def test_an_answer_of_the_wrong_size_is_our_fault() -> None:
     session = serving()
     heard(session, Request(0, 0, BLOCK))
