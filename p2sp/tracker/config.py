@@ -18,6 +18,7 @@ from p2sp.tracker.schema import LONGEST_INTERVAL, Registration, Scope
 from p2sp.tracker.selection import REMOTE_LEAST, REMOTE_MOST, make_policy
 
 Duration = str | int | float
+MOST_WORKERS = 64
 
 
 class LimitsConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +52,8 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     isps: tuple[str, ...] = ()
     interval: Duration = "60s"
     expiry: Duration | None = None
+    store: str = "memory"
+    workers: int = 1
     foreign_http: str | None = None
     foreign_udp: str | None = None
     foreign_interval: Duration = "5min"
@@ -105,6 +108,15 @@ def check_config(config: TrackerConfig, path: Path) -> None:
             check.read(key, partial(parse_listen, address))
     if (metrics := config.metrics) is not None:
         check.read("metrics", lambda: parse_metrics_listen(metrics))
+    if config.store != "memory":
+        check.read("store", partial(check_store, config.store))
+    check.need(1 <= config.workers <= MOST_WORKERS, "workers", f"must be from 1 to {MOST_WORKERS}")
+    check.need(
+        config.workers == 1 or config.store != "memory", "workers", "share nothing without a store in Redis, see store"
+    )
+    check.need(
+        config.workers == 1 or parse_listen(config.listen)[1] != 0, "workers", "need a port of which they know, not 0"
+    )
     check.read("selection", lambda: make_policy(config.selection))
     check.need(
         config.remote_max >= REMOTE_LEAST, "remote_max", f"must be at least {REMOTE_LEAST}: locality must not starve"
@@ -117,6 +129,15 @@ def check_config(config: TrackerConfig, path: Path) -> None:
     _check_scope(config, check)
     load_network_map(config, path)
     load_costs(config, path)
+
+
+def check_store(url: str) -> None:
+    """Raise ValueError for what is no URL of a Redis, or when there is no way to talk to one."""
+    try:
+        from p2sp.tracker.redis_store import connect
+    except ImportError:
+        raise ValueError("is in Redis, which needs more to be installed: pip install p2sp[redis]") from None
+    connect(url).close()
 
 
 def _check_scope(config: TrackerConfig, check: Checker) -> None:

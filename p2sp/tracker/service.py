@@ -35,8 +35,10 @@ from p2sp.tracker.registry import LocalTrackers
 from p2sp.tracker.schema import Scope, TrackerRef
 from p2sp.tracker.selection import make_policy
 from p2sp.tracker.spool import Spool, metadata
+from p2sp.tracker.workers import Workers, watch_parent, worker_number
 
 LAST_REPORT = 5.0
+PARENT_LOOK = 2.0
 EXPIRY_INTERVALS = 3.0
 """A foreign client may be silent for so many of its intervals."""
 
@@ -60,13 +62,15 @@ def make_service(
     identity = load_identity(resolve(config_path, config.identity))
     trust = Trust.from_file(resolve(config_path, config.authority))
     role = RoleService("tracker", reactor, rng=chance)
+    shared = config.store != "memory"
+    if shared:
+        # Several processes have one clock in common.
+        now = wall
     tracker = Tracker(
         scope=config.scope,
         epoch=secrets.token_hex(8),
         interval=config.interval_seconds,
-        store=MemorySwarmStore(
-            config.expiry_seconds, config.limits.store_limits(), foreign=EXPIRY_INTERVALS * config.foreign_seconds
-        ),
+        store=MemorySwarmStore(config.expiry_seconds, config.limits.store_limits(), foreign=_foreign_expiry(config)),
         policy=make_policy(config.selection, remote_most=config.remote_max, costs=load_costs(config, config_path)),
         now=now,
         wall=wall,
@@ -74,14 +78,24 @@ def make_service(
         network_map=load_network_map(config, config_path),
         registry=LocalTrackers(3 * config.interval_seconds) if config.scope is Scope.GLOBAL else None,
     )
+    if shared:
+        _share(role, tracker, config)
+    number = worker_number()
+    if config.workers > 1 and number == 0:
+        workers = Workers(reactor, config_path, config.workers - 1)
+        role.on_start("starting workers", workers.start)
+        role.on_stop("ending workers", workers.stop)
+    if number > 0:
+        role.every(PARENT_LOOK, watch_parent(reactor), "looking whether the first process lives")
     _report(role, tracker, config, config_path, identity, trust)
-    _register(role, tracker, config, identity, trust)
+    if number == 0:
+        _register(role, tracker, config, identity, trust)
     role.on_stop("closing the swarms", tracker.store.close)
     role.every(config.interval_seconds, lambda: tracker.store.expire(now()), "forgetting silent nodes")
     gauge = LoadGauge()
     role.every(TICK, lambda: gauge.tick(role.reactor.seconds()), "watching the load", jitter=0.0)
     desk = _welcome_foreigners(role, tracker, config, gauge)
-    if config.metrics is not None:
+    if config.metrics is not None and number == 0:
         role.listen(config.metrics, metrics_site(reactor, TrackerMetrics(tracker, gauge, desk)), None)
     limits = config.limits
     handlers = TrackerApi(tracker, RateLimit(limits.rate_per_node, limits.burst_per_node), gauge)
@@ -94,8 +108,31 @@ def make_service(
         health=handlers.health,
     )
     handlers.add_to(api)
-    role.listen(config.listen, make_site(api), server_context(identity))
+    role.listen(config.listen, make_site(api), server_context(identity), shared=config.workers > 1)
     return role
+
+
+def _foreign_expiry(config: TrackerConfig) -> float:
+    return EXPIRY_INTERVALS * config.foreign_seconds
+
+
+def _share(role: RoleService, tracker: Tracker, config: TrackerConfig) -> None:
+    """Keep the swarms in Redis, whose epoch is the tracker's."""
+    from p2sp.tracker.redis_store import RedisSwarmStore
+
+    def told(epoch: str) -> None:
+        tracker.epoch = epoch
+
+    store = RedisSwarmStore(
+        IReactorFromThreads(role.reactor),
+        config.store,
+        config.expiry_seconds,
+        config.limits.store_limits(),
+        foreign=_foreign_expiry(config),
+        told=told,
+    )
+    tracker.store = store
+    role.on_start("connecting to Redis", store.open)
 
 
 def _welcome_foreigners(
@@ -108,8 +145,9 @@ def _welcome_foreigners(
     rates = RateTable(RateLimit(limits.rate_per_address, limits.burst_per_address))
     desk = ForeignDesk(tracker, config.foreign_seconds, rates, gauge)
     if config.foreign_http is not None:
-        role.listen(config.foreign_http, ForeignHttpFactory(desk, role.reactor), None)
-    if config.foreign_udp is not None:
+        role.listen(config.foreign_http, ForeignHttpFactory(desk, role.reactor), None, shared=config.workers > 1)
+    # A client's number is good at the process that made it: datagrams are for one alone.
+    if config.foreign_udp is not None and worker_number() == 0:
         role.listen_udp(config.foreign_udp, ForeignUdp(desk))
     return desk
 
@@ -121,7 +159,7 @@ def _report(
     if config.statistics is None:
         return
     state = resolve(config_path, config.state)
-    url = f"sqlite:///{state / 'samples.sqlite'}"
+    url = f"sqlite:///{state / f'samples-{worker_number()}.sqlite'}"
     spool = Spool(Database(IReactorFromThreads(role.reactor), url, metadata))
     role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
     role.on_start("opening the samples that wait", spool.open)

@@ -1,6 +1,9 @@
 """Do a global and a local tracker, run as operators run them, work together and without each other?"""
 
+import contextlib
 import json
+import os
+import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +19,9 @@ from p2sp.statistics.client import StatisticsClient
 from p2sp.statistics.schema import Rollup
 from p2sp.tracker.client import TrackerClient
 from p2sp.tracker.schema import Event, Scope, TrackerRef
+from tests.contracts.redis_process import Redis
 from tests.integration.processes import Network, free_port, run_once, twistd
+from tests.integration.servers import until
 from tests.tracker.entries import RESOURCE, request
 from tests.tracker.kit import MAP
 
@@ -140,3 +145,46 @@ class TrackerProcessTests(TestCase):
                 assert done.returncode == 1
                 assert says in done.stderr
                 assert "Traceback" not in done.stdout + done.stderr
+
+    async def test_several_processes_share_a_port_and_the_swarms_in_redis(self) -> None:
+        redis = Redis()
+        self.addCleanup(redis.close)
+        address = f"127.0.0.1:{free_port()}"
+        settings = f'network_map = "map.json"\nstore = "{redis.url}"\nworkers = 3\n'
+        config = self.network.config("tracker", settings, listen=address)
+        with self.network.start("tracker", config) as tracker:
+            tracker.wait_until_listening(3)
+            # Connections are spread by the system: of so many some go to each.
+            epochs = set()
+            for number in range(1, 25):
+                answer = await self.node(f"https://{address}", f"127.1.0.{number}").announce(request(wanted=100))
+                epochs.add(answer.epoch)
+                assert {each.host for each in answer.nodes} == {f"127.1.0.{earlier}" for earlier in range(1, number)}
+            assert len(epochs) == 1
+            killed = worker_of(tracker.pid)
+            os.kill(killed, signal.SIGKILL)
+            tracker.wait_for("(?s)worker . ended; it is started again.*listening on")
+            assert tracker.terminate() == 0, tracker.log
+            assert not tracker_processes(config)
+        with self.network.start("tracker", config) as tracker:
+            tracker.wait_until_listening(3)
+            tracker.kill()
+            # Nobody is left behind, also not by a crash.
+            until(lambda: not tracker_processes(config), "the workers end")
+
+
+def worker_of(pid: int) -> int:
+    """One of a process' children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert len(children) == 2
+    return int(children[0])
+
+
+def tracker_processes(config: Path) -> list[str]:
+    """Processes that run with this configuration."""
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(config).encode() in line.read_bytes():
+                found.append(line.parent.name)
+    return found
