@@ -189,6 +189,9 @@ class PeerNetwork:
         for visitor in list(self._register.visitors):
             visitor.send_away(Why.CLOSED)
         self._gate.close()
+        if self.endings:
+            counted = ", ".join(f"{why.value} ({count})" for why, count in self.endings.most_common())
+            self._log.info("connections ended so far: {counted}", counted=counted)
         ending = [*stopping, self._register.when_gone(*self._register.links, *self._register.visitors)]
         return gatherResults(ending, consumeErrors=True).addCallback(lambda _: None)
 
