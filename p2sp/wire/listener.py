@@ -104,7 +104,7 @@ class PeerNetwork:
 
     def share(self, shared: IShared) -> None:
         """Take part in a resource. Raises ValueError when we do already."""
-        swarm = Swarm(shared, self._clock, self._gate, self.node_id, self.peer_id)
+        swarm = Swarm(shared, self._clock, self._gate, self.node_id, self.peer_id, lambda: self.port)
         if swarm.info_hash in self._swarms:
             swarm.close("shared twice")
             raise ValueError(f"resource {shared.resource_id.hex()} is shared already")

@@ -49,7 +49,7 @@ class Swarm:
         gate: Gate,
         own_id: str,
         peer_id: bytes,
-        port: Callable[[], int] = lambda: 0,
+        port: Callable[[], int],
     ) -> None:
         self.shared = shared
         self.links: dict[str, PeerLink] = {}
