@@ -13,7 +13,7 @@ T = TypeVar("T")
 LARGEST_DOCUMENT: Final = 64 * 1024 * 1024
 
 # RFC 7285 section 10.1: a PID is 1 to 64 letters, digits and these signs.
-_PID: Final = re.compile(r"[A-Za-z0-9\-:@_.]{1,64}")
+PID: Final = re.compile(r"[A-Za-z0-9\-:@_.]{1,64}")
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -54,7 +54,7 @@ def read_rows(rows: dict[str, Any], kind: type[T], most: int) -> dict[str, T]:
         raise LocalityError(f"has more than {most} PIDs")
     read: dict[str, T] = {}
     for pid, row in rows.items():
-        if _PID.fullmatch(pid) is None:
+        if PID.fullmatch(pid) is None:
             raise LocalityError(f"{pid[:80]!r} is not a PID: 1 to 64 of letters, digits and -:@_.")
         try:
             read[pid] = msgspec.convert(row, kind)

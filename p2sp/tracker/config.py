@@ -6,13 +6,15 @@ from pathlib import Path
 import msgspec
 
 from p2sp.locality.alto import LARGEST_DOCUMENT
+from p2sp.locality.asn import read_groups
 from p2sp.locality.cost import CostMap
 from p2sp.locality.network_map import NetworkMap
 from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
-from p2sp.ops.config import Base, parse_duration
+from p2sp.ops.config import Base, parse_duration, resolve
 from p2sp.ops.metrics import parse_metrics_listen
+from p2sp.tracker.asn_file import AsnFile
 from p2sp.tracker.entry import Limits
 from p2sp.tracker.schema import LONGEST_INTERVAL, Registration, Scope
 from p2sp.tracker.selection import REMOTE_LEAST, REMOTE_MOST, make_policy
@@ -45,6 +47,8 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     scope: Scope = Scope.GLOBAL
     network_map: str | None = None
     cost_map: str | None = None
+    asn_file: str | None = None
+    asn_groups: dict[str, str] | None = None
     statistics: str | None = None
     report_interval: Duration = "10s"
     global_tracker: str | None = None
@@ -127,8 +131,12 @@ def check_config(config: TrackerConfig, path: Path) -> None:
         if (url := getattr(config, key)) is not None:
             check.read(key, partial(https_url, url))
     _check_scope(config, check)
+    check.read("asn_groups", lambda: read_groups(config.asn_groups or {}))
+    check.need(not config.asn_groups or config.asn_file is not None, "asn_groups", "are for an asn_file")
     load_network_map(config, path)
     load_costs(config, path)
+    if (asn_file := open_asn_file(config, path)) is not None:
+        asn_file.close()
 
 
 def check_store(url: str) -> None:
@@ -154,6 +162,11 @@ def _check_scope(config: TrackerConfig, check: Checker) -> None:
 def load_network_map(config: TrackerConfig, path: Path) -> NetworkMap | None:
     """The network map the configuration names, if any; raises ConfigError naming its file."""
     return load_document(path, config.network_map, LARGEST_DOCUMENT, NetworkMap.decode)
+
+
+def open_asn_file(config: TrackerConfig, path: Path) -> AsnFile | None:
+    """The file of autonomous systems the configuration names, if any; raises ConfigError naming it."""
+    return None if config.asn_file is None else AsnFile(resolve(path, config.asn_file))
 
 
 def load_costs(config: TrackerConfig, path: Path) -> CostMap:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from twisted.logger import Logger
 
+from p2sp.locality.asn import AsnTable
 from p2sp.locality.lan import same_lan
 from p2sp.locality.network_map import NetworkMap, is_local
 from p2sp.net.trust import Caller
@@ -39,8 +40,8 @@ class Tracker:
     """A tracker without its network: swarms, choice of nodes, and the account of the downloads.
 
     `interval` is in seconds. `now` never goes back and counts silence, `wall` is seconds since 1970 and stamps
-    samples. `epoch` is made anew with each empty store. `home` and `others` are the trackers it can name besides
-    itself.
+    samples. Where the network map knows no ISP, `asns` may. `epoch` is made anew with each empty store. `home` and
+    `others` are the trackers it can name besides itself.
     """
 
     scope: Scope
@@ -52,6 +53,7 @@ class Tracker:
     wall: Callable[[], float]
     rng: "Random"
     network_map: NetworkMap | None = None
+    asns: AsnTable | None = None
     registry: LocalTrackers | None = None
     accounting: Accounting | None = None
     others: tuple[TrackerRef, ...] = ()
@@ -106,7 +108,8 @@ class Tracker:
 
     def isp_of(self, address: str) -> str | None:
         """The ISP of an observed address; None when nobody knows it."""
-        return None if self.network_map is None else self.network_map.isp_of(address)
+        isp = None if self.network_map is None else self.network_map.isp_of(address)
+        return self.asns.isp_of(address) if isp is None and self.asns is not None else isp
 
     def spread(self, interval: float) -> float:
         """An interval give or take a tenth."""

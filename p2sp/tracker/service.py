@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
+from p2sp.locality.asn import AsnTable, read_groups
 from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import Identity, load_identity
@@ -22,7 +23,7 @@ from p2sp.statistics.client import StatisticsClient
 from p2sp.tracker.accounting import Accounting
 from p2sp.tracker.api import TrackerApi
 from p2sp.tracker.client import TrackerClient
-from p2sp.tracker.config import TrackerConfig, check_config, load_costs, load_network_map
+from p2sp.tracker.config import TrackerConfig, check_config, load_costs, load_network_map, open_asn_file
 from p2sp.tracker.core import Tracker
 from p2sp.tracker.foreign import ForeignDesk
 from p2sp.tracker.foreign_http import ForeignHttpFactory
@@ -62,6 +63,9 @@ def make_service(
     identity = load_identity(resolve(config_path, config.identity))
     trust = Trust.from_file(resolve(config_path, config.authority))
     role = RoleService("tracker", reactor, rng=chance)
+    asn_file = open_asn_file(config, config_path)
+    if asn_file is not None:
+        role.on_stop("closing the file of autonomous systems", asn_file.close)
     shared = config.store != "memory"
     if shared:
         # Several processes have one clock in common.
@@ -76,6 +80,7 @@ def make_service(
         wall=wall,
         rng=chance,
         network_map=load_network_map(config, config_path),
+        asns=None if asn_file is None else AsnTable(asn_file.find, read_groups(config.asn_groups or {})),
         registry=LocalTrackers(3 * config.interval_seconds) if config.scope is Scope.GLOBAL else None,
     )
     if shared:
