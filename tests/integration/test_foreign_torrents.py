@@ -1,4 +1,4 @@
-"""Are torrents that others made downloaded, and ours by others? With clients, trackers and servers nobody here wrote."""
+"""Are torrents that others made downloaded, and ours by others? With clients, trackers and servers of others."""
 
 from collections.abc import Iterator
 from pathlib import Path
