@@ -95,6 +95,11 @@ class Tracker:
             swarms.append(request.v1)
         stopped = request.event is Event.STOPPED
         chosen, whole = await self.meet(entry, swarms, 0 if stopped else request.wanted, stopped=stopped)
+        seeds, leeches = whole.seeds, whole.leeches
+        if self.registry is not None:
+            # Nodes of an ISP announce to its tracker, and not all of them here.
+            told = self.registry.numbers(entry.resource, now)
+            seeds, leeches = max(seeds, told[0]), max(leeches, told[1])
         return AnnounceAnswer(
             interval=self.spread(self.interval),
             epoch=self.epoch,
@@ -102,8 +107,9 @@ class Tracker:
             isp=isp,
             nodes=[_as_node(each, entry) for each in chosen],
             trackers=self._trackers(isp, now),
-            seeds=whole.seeds,
-            leeches=whole.leeches,
+            seeds=seeds,
+            leeches=leeches,
+            known=(whole.seeds + whole.leeches) / (seeds + leeches) if seeds + leeches else 1.0,
         )
 
     def isp_of(self, address: str) -> str | None:

@@ -105,6 +105,15 @@ class Viewpoint:
 
 
 @attrs.frozen
+class Summary:
+    """The numbers of one swarm."""
+
+    resource: str
+    seeds: int
+    leeches: int
+
+
+@attrs.frozen
 class Limits:
     """How much a store keeps. Per swarm, per node and per address bind only nodes without our certificate."""
 

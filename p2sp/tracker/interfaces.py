@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from p2sp.tracker.entry import Admission, Candidates, Entry, Occupancy, Viewpoint
+from p2sp.tracker.entry import Admission, Candidates, Entry, Occupancy, Summary, Viewpoint
 
 if TYPE_CHECKING:
     from random import Random
@@ -45,6 +45,9 @@ class ISwarmStore(Interface):
 
     def expire(now: float) -> Deferred[int]:
         """Forget the silent; how many entries went. Called now and then, correctness does not depend on it."""
+
+    def summaries(most: int, now: float) -> Deferred[list[Summary]]:
+        """The numbers of at most `most` swarms, of the larger ones sooner than of the smaller. Called now and then."""
 
     def occupancy(now: float) -> Deferred[Occupancy]:
         """How full the store is."""

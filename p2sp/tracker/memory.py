@@ -1,5 +1,6 @@
 """How are swarms kept in this process's memory?"""
 
+from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -7,7 +8,7 @@ from zope.interface import implementer
 
 from p2sp.net.ratelimit import client_key
 from p2sp.tracker.books import AddressBook, NodeBook
-from p2sp.tracker.entry import Admission, Candidates, Entry, Limits, Occupancy, Viewpoint, part_of
+from p2sp.tracker.entry import Admission, Candidates, Entry, Limits, Occupancy, Summary, Viewpoint, part_of
 from p2sp.tracker.interfaces import ISwarmStore
 from p2sp.tracker.swarm import Swarm, concerns
 
@@ -109,6 +110,11 @@ class MemorySwarmStore:
 
     def expire(self, now: float) -> Deferred[int]:
         return succeed(self._expire(now))
+
+    def summaries(self, most: int, now: float) -> Deferred[list[Summary]]:
+        self._expire(now)
+        largest = nlargest(most, self._swarms.values(), key=len)
+        return succeed([Summary(swarm.key, swarm.seeds, swarm.leeches) for swarm in largest])
 
     def occupancy(self, now: float) -> Deferred[Occupancy]:
         self._expire(now)

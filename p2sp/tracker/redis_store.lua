@@ -165,6 +165,16 @@ local function look()
   return { entries, number(numbers, 'seeds'), number(numbers, 'leeches'), number(numbers, 'completions') }
 end
 
+-- how many; some at random where there are more
+local function summaries()
+  local rows = {}
+  for _, swarm in ipairs(call('HRANDFIELD', P .. 's', ARGV[5])) do
+    local numbers = P .. 'c:' .. swarm
+    rows[#rows + 1] = { swarm, number(numbers, 'seeds'), number(numbers, 'leeches') }
+  end
+  return rows
+end
+
 call('SET', P .. 'e', ARGV[4], 'NX')
 local epoch = call('GET', P .. 'e')
 local gone = expire()
@@ -175,6 +185,8 @@ elseif what == 'leave' then
   answer = leave()
 elseif what == 'look' then
   answer = look()
+elseif what == 'summaries' then
+  answer = summaries()
 elseif what == 'occupancy' then
   answer = { call('HLEN', P .. 's'), call('ZCARD', P .. 'q'), call('HLEN', P .. 'n') }
 else

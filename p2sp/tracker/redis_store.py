@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from heapq import nlargest
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,18 @@ from zope.interface import implementer
 
 from p2sp.net.errors import NetError, Overloaded
 from p2sp.net.ratelimit import client_key
-from p2sp.tracker.entry import Admission, Candidates, Entry, Limits, Occupancy, Part, Speech, Viewpoint, part_of
+from p2sp.tracker.entry import (
+    Admission,
+    Candidates,
+    Entry,
+    Limits,
+    Occupancy,
+    Part,
+    Speech,
+    Summary,
+    Viewpoint,
+    part_of,
+)
 from p2sp.tracker.interfaces import ISwarmStore
 
 if TYPE_CHECKING:
@@ -145,6 +157,13 @@ class RedisSwarmStore:
 
     def expire(self, now: float) -> Deferred[int]:
         return self._call("expire", now, [], int)
+
+    def summaries(self, most: int, now: float) -> Deferred[list[Summary]]:
+        def read(rows: list[Any]) -> list[Summary]:
+            found = [Summary(swarm.decode(), seeds, leeches) for swarm, seeds, leeches in rows]
+            return nlargest(most, found, key=lambda each: each.seeds + each.leeches)
+
+        return self._call("summaries", now, [2 * most], read)
 
     def occupancy(self, now: float) -> Deferred[Occupancy]:
         return self._call("occupancy", now, [], lambda answer: Occupancy(*answer))

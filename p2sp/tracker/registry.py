@@ -5,7 +5,7 @@ from typing import Final
 import attrs
 
 from p2sp.net.addresses import https_url
-from p2sp.tracker.schema import Registration, Scope, TrackerRef
+from p2sp.tracker.schema import Registration, Scope, SwarmSummary, TrackerRef
 
 MOST_TRACKERS: Final = 1_000
 MOST_PER_ISP: Final = 16
@@ -20,6 +20,7 @@ class _Registered:
     url: str
     isps: frozenset[str]
     until: float
+    swarms: tuple[str, ...]
 
 
 @attrs.define
@@ -30,6 +31,7 @@ class LocalTrackers:
     most: int = MOST_TRACKERS
     _trackers: dict[str, _Registered] = attrs.field(factory=dict)
     _by_isp: dict[str, dict[str, None]] = attrs.field(factory=dict)
+    _by_swarm: dict[str, dict[str, SwarmSummary]] = attrs.field(factory=dict)
 
     def __len__(self) -> int:
         return len(self._trackers)
@@ -44,7 +46,10 @@ class LocalTrackers:
         if node_id not in self._trackers and len(self._trackers) >= self.most:
             raise RegistryFull(f"{self.most} local trackers are registered already")
         self._forget(node_id)
-        self._trackers[node_id] = _Registered(url, frozenset(registration.isps), now + self.ttl)
+        swarms = {each.swarm: each for each in registration.swarms}
+        self._trackers[node_id] = _Registered(url, frozenset(registration.isps), now + self.ttl, tuple(swarms))
+        for swarm, summary in swarms.items():
+            self._by_swarm.setdefault(swarm, {})[node_id] = summary
         for isp in registration.isps:
             self._by_isp.setdefault(isp, {})[node_id] = None
 
@@ -55,6 +60,12 @@ class LocalTrackers:
             return []
         urls = dict.fromkeys(self._trackers[node_id].url for node_id in self._by_isp.get(isp, ()))
         return [TrackerRef(url, Scope.LOCAL) for url in list(urls)[:MOST_PER_ISP]]
+
+    def numbers(self, swarm: str, now: float) -> tuple[int, int]:
+        """Seeds and leeches of a swarm that local trackers know, altogether."""
+        self._expire(now)
+        told = self._by_swarm.get(swarm, {}).values()
+        return sum(each.seeds for each in told), sum(each.leeches for each in told)
 
     def _expire(self, now: float) -> None:
         # Registering again puts a tracker at the end: the oldest stands in front.
@@ -71,3 +82,8 @@ class LocalTrackers:
             del serving[node_id]
             if not serving:
                 del self._by_isp[isp]
+        for swarm in registered.swarms if registered else ():
+            told = self._by_swarm[swarm]
+            del told[node_id]
+            if not told:
+                del self._by_swarm[swarm]

@@ -16,6 +16,9 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Text = Annotated[str, Meta(max_length=512)]
 
 
+MOST_SUMMARIES = 5_000
+"""Swarms that a local tracker tells of."""
+
 LONGEST_INTERVAL = 86_400.0
 """Seconds that no answer asks a node to wait for longer."""
 
@@ -98,7 +101,8 @@ class AnnounceAnswer(Struct, frozen=True):
     """Whom to connect to, and when to come back.
 
     `epoch` changes when the tracker lost its memory. `address` and `isp` are how the tracker sees the node (None:
-    unknown ISP, never local to anything). `seeds` and `leeches` count the swarm as far as this tracker knows it.
+    unknown ISP, never local to anything). `seeds` and `leeches` count the swarm as far as this tracker has heard of it,
+    from its nodes and from local trackers, and `known` is the share of those that it could name.
     """
 
     interval: Annotated[float, Meta(gt=0, le=LONGEST_INTERVAL)]
@@ -109,13 +113,23 @@ class AnnounceAnswer(Struct, frozen=True):
     trackers: Annotated[list[TrackerRef], Meta(max_length=16)] = []
     seeds: Count = 0
     leeches: Count = 0
+    known: Share = 1.0
+
+
+class SwarmSummary(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many nodes a tracker knows in a swarm, which `swarm` names by the first 40 digits of the resource id."""
+
+    swarm: InfoHashV1
+    seeds: Count = 0
+    leeches: Count = 0
 
 
 class Registration(Struct, frozen=True, forbid_unknown_fields=True):
-    """A local tracker says to the global one that it serves these ISPs."""
+    """A local tracker says to the global one that it serves these ISPs, and what its largest swarms are."""
 
     url: Text
     isps: Annotated[list[Text], Meta(min_length=1, max_length=1000)]
+    swarms: Annotated[list[SwarmSummary], Meta(max_length=MOST_SUMMARIES)] = []
 
 
 class RegistrationAnswer(Struct, frozen=True):

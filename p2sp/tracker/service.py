@@ -33,7 +33,7 @@ from p2sp.tracker.memory import MemorySwarmStore
 from p2sp.tracker.metrics import TrackerMetrics
 from p2sp.tracker.registrar import Registrar
 from p2sp.tracker.registry import LocalTrackers
-from p2sp.tracker.schema import Scope, TrackerRef
+from p2sp.tracker.schema import MOST_SUMMARIES, Scope, TrackerRef
 from p2sp.tracker.selection import make_policy
 from p2sp.tracker.spool import Spool, metadata
 from p2sp.tracker.workers import Workers, watch_parent, worker_number
@@ -189,7 +189,12 @@ def _register(role: RoleService, tracker: Tracker, config: TrackerConfig, identi
     if config.global_tracker is None or config.registration is None:
         return
     api = ApiClient(role.reactor, config.global_tracker, policy=client_policy(identity, trust))
-    registrar = Registrar(TrackerClient(api).register, config.registration, config.interval_seconds)
+    registrar = Registrar(
+        TrackerClient(api).register,
+        config.registration,
+        config.interval_seconds,
+        lambda: tracker.store.summaries(MOST_SUMMARIES, tracker.now()),
+    )
 
     async def register() -> None:
         await registrar.run()

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
+import pytest
 from twisted.internet import reactor as installed_reactor
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
@@ -165,3 +166,13 @@ class FileTests(SqlCase, TestCase):
         assert await again.standing() == [decision(rid(1))]
         assert await again.dropped(None, 10) == [decision(rid(2))]
         assert await again.cursor(11.0) == 42
+
+
+@pytest.mark.usefixtures("_database_of_its_own")
+class PostgreSQLTests(SqlCase, TestCase):
+    """PostgreSQL."""
+
+    url: str
+
+    def registry(self) -> INodeRegistry:
+        return INodeRegistry(self.open(self.url))

@@ -5,17 +5,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from p2sp.ops.database import Database
-from p2sp.statistics.interfaces import IStatisticsStore
+from p2sp.sketches.distinct import sketch_of
+from p2sp.sketches.rates import bucket_of, merge, rate_of
+from p2sp.statistics.figures import SqlFigures
+from p2sp.statistics.interfaces import IFigures, IStatisticsStore
 from p2sp.statistics.schema import Rollup, Sample
-from p2sp.statistics.store import SILENT, SqlStatisticsStore, metadata
+from p2sp.statistics.store import SILENT, SqlStatisticsStore
+from p2sp.statistics.tables import metadata
 from p2sp.tracker.schema import Counters, Event
-from tests.statistics.samples import NOW, RESOURCE, a_sample
+from tests.statistics.samples import FIRST, NODE, NOW, RESOURCE, a_sample
 
 OTHER = "cd" * 32
 
@@ -33,6 +39,7 @@ class StatisticsStoreContract(_Base):
 
     def setUp(self) -> None:
         self.store = self.open()
+        self.figures = SqlFigures(self.store.database)
 
     def open(self) -> SqlStatisticsStore:
         database = Database(IReactorFromThreads(reactor), self.url, metadata)
@@ -47,6 +54,7 @@ class StatisticsStoreContract(_Base):
 
     async def test_provides(self) -> None:
         assert verifyObject(IStatisticsStore, self.store)
+        assert verifyObject(IFigures, self.figures)
 
     async def test_empty(self) -> None:
         page = await self.store.page(0, 10)
@@ -76,7 +84,10 @@ class StatisticsStoreContract(_Base):
             stalled_ms=7,
             length=1_000_000,
             completed=1,
-            revision=1,
+            revision=FIRST,
+            slow=rate_of(bucket_of(50)),
+            speeds={bucket_of(50): 1234},
+            nodes=sketch_of([NODE]),
         )
 
     async def test_the_same_batch_again_changes_nothing(self) -> None:
@@ -121,13 +132,13 @@ class StatisticsStoreContract(_Base):
             seen += page.rollups
             cursor, more, pages = page.cursor, page.more, pages + 1
         assert pages == 3
-        assert [each.revision for each in seen] == list(range(1, 8))
+        assert [each.revision for each in seen] == list(range(FIRST, FIRST + 7))
         assert {each.resource for each in seen} == {each.resource for each in batch}
         await self.store.take([a_sample(resource=f"{4:064x}", server=2)], NOW)
         page = await self.store.page(cursor, 3)
         assert [(each.resource, each.server) for each in page.rollups] == [(f"{4:064x}", 2)]
-        assert page.cursor == 8
-        assert (await self.store.page(8, 3)).cursor == 8
+        assert page.cursor == page.newest == FIRST + 7
+        assert (await self.store.page(FIRST + 7, 3)).cursor == FIRST + 7
 
     async def test_a_reader_between_writers_misses_nothing(self) -> None:
         rng = random.Random(7)
@@ -203,6 +214,119 @@ class StatisticsStoreContract(_Base):
         (rollup,) = await self.all()
         assert (rollup.server, rollup.clients) == (500 * (1 + 2 + 3), 3)
 
+    async def test_downloads_that_stop_too_early_have_failed_once(self) -> None:
+        stopped = a_sample(server=10, event=Event.STOPPED)
+        whole = a_sample(node="22" * 32, server=10, event=Event.STOPPED, left=0)
+        await self.store.take([stopped, whole], NOW)
+        await self.store.take([stopped, whole], NOW)
+        (rollup,) = await self.all()
+        assert (rollup.failed, rollup.completed) == (1, 1)
+
+    async def test_many_clients_are_an_estimate_and_slow_is_the_slowest_fifth(self) -> None:
+        for part in range(2):
+            batch = [
+                a_sample(node=f"{at:064x}", server=1000, rate=50_000 if at < 400 else 900_000)
+                for at in range(part, 2000, 2)
+            ]
+            await self.store.take(batch, NOW)
+        (rollup,) = await self.all()
+        assert abs(rollup.clients - 2000) < 500
+        assert (rollup.slow, rollup.speed) == (rate_of(bucket_of(50_000)), 730_000.0)
+
+    async def test_the_past_is_thinned_and_a_reader_can_go_on(self) -> None:
+        hour = NOW - NOW % 3600
+        for minute in range(90):
+            at = hour + 60 * minute
+            batch = [a_sample(server=10 * (minute + 1), at=at, rate=100), a_sample(node="22" * 32, server=1, at=at)]
+            await self.store.take([*batch, a_sample(resource=OTHER, isp=None, server=minute + 1, at=at)], at)
+        before = await self.all()
+        cursor = before[100].revision
+        later = hour + 2 * 86_400 + 2 * 3600
+        assert await self.store.thin(later - 2 * 3600, 10) == 0
+        thinned = [await self.store.thin(later, 1) for _ in range(5)]
+        assert sorted(thinned) == [0, 30, 30, 60, 60]
+        assert thinned[-1] == 0
+        after = await self.all()
+        assert {(each.isp, each.resource, each.start - hour, each.seconds) for each in after} == {
+            (isp, resource, start, 3600.0)
+            for isp, resource in (("campus", RESOURCE), (None, OTHER))
+            for start in (0.0, 3600.0)
+        }
+        first = next(each for each in after if each.isp == "campus" and each.start == hour)
+        covered = [each for each in before if each.isp == "campus" and each.start < hour + 3600]
+        assert (first.server, first.clients, first.length) == (601, 2, 1_000_000)
+        assert first.revision == max(each.revision for each in covered)
+        assert first.speeds == merge(each.speeds for each in covered)
+        assert sum(each.server for each in after) == sum(each.server for each in before)
+        # Who read a part before sees all that has something new in it, and nothing else.
+        seen = (await self.store.page(cursor, 1000)).rollups
+        assert {each.revision for each in seen} == {each.revision for each in after if each.revision > cursor}
+        assert await self.store.thin(later, 10) == 0
+
+    async def test_what_was_hot(self) -> None:
+        first = Counters(server=3000, supernode=500, peer_local=200, peer_remote=300)
+        await self.store.take(
+            [
+                a_sample(counters=first, rate=10_000, stalled_ms=5),
+                a_sample(node="22" * 32, counters=Counters(server=2000), rate=20_000, isp="town", left=0),
+                a_sample(node="22" * 32, resource=OTHER, server=50, at=NOW + 60),
+                a_sample(node="33" * 32, resource=OTHER, server=900, supernode=True),
+            ],
+            NOW + 60,
+        )
+        hot, other = await self.figures.hot(NOW - 60, 10)
+        assert (hot.resource, hot.volume, hot.server, hot.isps, hot.clients) == (RESOURCE, 6000, 5000, 2, 2)
+        assert (hot.length, hot.stalled_ms, hot.completed, hot.failed) == (1_000_000, 5, 1, 0)
+        assert (hot.speed, hot.slow) == ((4000 * 10_000 + 2000 * 20_000) / 6000, rate_of(bucket_of(10_000)))
+        assert hot.imported == 5300 / 6000
+        assert (other.resource, other.volume, other.fill, other.clients) == (OTHER, 50, 900, 1)
+        assert await self.figures.hot(NOW - 60, 1) == [hot]
+        assert [each.volume for each in await self.figures.hot(NOW - 60, 10, "town")] == [2000]
+        assert [each.resource for each in await self.figures.hot(NOW + 1, 10)] == [OTHER]
+
+    async def test_the_course_of_things(self) -> None:
+        await self.store.take(
+            [
+                a_sample(counters=Counters(server=100, supernode=10), rate=1000),
+                a_sample(node="22" * 32, isp="town", server=5, at=NOW + 60),
+                a_sample(node="33" * 32, resource=OTHER, server=7, at=NOW + 180),
+            ],
+            NOW + 180,
+        )
+        course = await self.figures.course(NOW, NOW + 240, 120)
+        assert [(each.start, each.seconds, each.server, each.supernode) for each in course] == [
+            (NOW, 120.0, 105, 10),
+            (NOW + 120, 120.0, 7, 0),
+        ]
+        assert [each.speed for each in course] == [1000.0, 0.0]
+        assert [each.server for each in await self.figures.course(NOW, NOW + 240, 60)] == [100, 5, 0, 7]
+        assert [each.server for each in await self.figures.course(NOW, NOW + 240, 240, "town")] == [5]
+        assert [each.server for each in await self.figures.course(NOW, NOW + 240, 240, None, OTHER)] == [7]
+        assert len(await self.figures.course(NOW - 1e6, NOW, 1.0)) <= 1000
+        assert await self.figures.course(NOW, NOW - 60, 60) == []
+
+    async def test_what_each_isp_imported(self) -> None:
+        await self.store.take(
+            [
+                a_sample(counters=Counters(server=1_000_000, supernode=2_000_000, peer_local=1_000_000), length=10**6),
+                a_sample(node="22" * 32, resource=OTHER, counters=Counters(peer_remote=500_000), length=10**6),
+                a_sample(node="33" * 32, supernode=True, server=1_500_000, length=10**6),
+                a_sample(node="44" * 32, isp=None, server=7, event=Event.STOPPED),
+            ],
+            NOW,
+        )
+        campus, unknown = await self.figures.isps(NOW - 60)
+        assert (campus.isp, campus.resources, campus.length, campus.volume) == ("campus", 2, 2_000_000, 4_500_000)
+        assert (campus.imported, campus.copies, campus.fill) == (3_000_000, 1.5, 1_500_000)
+        assert campus.offload == 1 - 1_000_000 / 4_500_000
+        assert (unknown.isp, unknown.volume, unknown.offload, unknown.failed) == (None, 7, 0.0, 1)
+
+    async def test_figures_of_nothing(self) -> None:
+        assert await self.figures.hot(0.0, 10) == []
+        assert await self.figures.isps(0.0) == []
+        (moment,) = await self.figures.course(NOW, NOW + 60, 60)
+        assert (moment.server, moment.speed) == (0, 0.0)
+
 
 class MemoryTests(StatisticsStoreContract, TestCase):
     """SQLite in memory."""
@@ -225,4 +349,16 @@ class FileTests(StatisticsStoreContract, TestCase):
         self.store = self.open()
         await self.store.take([a_sample(server=1500)], NOW)
         (rollup,) = await self.all()
-        assert (rollup.server, rollup.clients, rollup.revision) == (1500, 1, 2)
+        assert (rollup.server, rollup.clients, rollup.revision) == (1500, 1, FIRST + 1)
+
+
+@pytest.mark.usefixtures("_database_of_its_own")
+class PostgreSQLTests(StatisticsStoreContract, TestCase):
+    """PostgreSQL, with several writers at once."""
+
+    async def test_writers_at_once_lose_nothing(self) -> None:
+        turns = range(1, 6)
+        batches = [[a_sample(node=f"{writer:064x}", server=10 * turn) for turn in turns] for writer in range(8)]
+        await gatherResults([self.store.take(batch, NOW) for batch in batches], consumeErrors=True)
+        (rollup,) = await self.all()
+        assert (rollup.server, rollup.clients) == (8 * 50, 8)

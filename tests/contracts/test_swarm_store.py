@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from p2sp.net.errors import Overloaded
-from p2sp.tracker.entry import Admission, Candidates, Entry, Limits, Occupancy, Speech, Viewpoint
+from p2sp.tracker.entry import Admission, Candidates, Entry, Limits, Occupancy, Speech, Summary, Viewpoint
 from p2sp.tracker.interfaces import ISwarmStore
 from p2sp.tracker.memory import MemorySwarmStore
 from p2sp.tracker.redis_store import RedisSwarmStore, StoreError, connect
@@ -194,6 +194,14 @@ class SwarmStoreContract(_Base):
         store = self.make()
         await self.fill(store, entry(1, left=0), entry(2), entry(3, length=0, left=0))
         assert await self.look(store, count=0) == Candidates((), seeds=1, leeches=2)
+
+    async def test_the_largest_swarms_are_summed_up(self) -> None:
+        store = self.make()
+        await self.fill(store, entry(1), entry(2, left=0), entry(3, port=0), entry(1, resource=OTHER))
+        whole = [Summary(RESOURCE, 1, 2), Summary(OTHER, 0, 1)]
+        assert await store.summaries(5, 0.0) == whole
+        assert await store.summaries(1, 0.0) == whole[:1]
+        assert await store.summaries(5, EXPIRY) == []
 
     async def test_swarms_are_limited(self) -> None:
         store = self.make(Limits(swarms=1))

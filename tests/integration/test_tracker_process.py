@@ -86,6 +86,13 @@ class TrackerProcessTests(TestCase):
                 assert again.trackers == begun.trackers
                 assert again.epoch != begun.epoch
                 assert again.nodes == []
+                # The local tracker told of its swarm: it has two nodes.
+                for _ in range(200):
+                    if again.leeches == 2:
+                        break
+                    await deferLater(reactor, 0.1)
+                    again = await self.node(global_url, "127.1.0.1").announce(request())
+                assert again.leeches == 2
             assert local.terminate() == 0, local.log
             assert "Traceback" not in local.log
 

@@ -9,7 +9,8 @@ from treq import content
 from p2sp.locality.network_map import NetworkMap
 from p2sp.net.authority import Authority
 from p2sp.net.identity import create_identity
-from p2sp.tracker.schema import AnnounceAnswer, Event, Registration, RegistrationAnswer, Scope, TrackerRef
+from p2sp.tracker.entry import swarm_key
+from p2sp.tracker.schema import AnnounceAnswer, Event, Registration, RegistrationAnswer, Scope, SwarmSummary, TrackerRef
 from tests.tracker.entries import RESOURCE, request
 from tests.tracker.kit import ISP_ONE, ISP_TWO, NO_ISP, TrackerCase
 
@@ -236,6 +237,17 @@ class RegistrationTests(TrackerCase):
             assert (await self.node(url, address).announce(request())).trackers == []
         self.now += 60.0
         assert (await self.node(url, ISP_ONE.format(1)).announce(request())).trackers == []
+
+    async def test_what_local_trackers_know_is_counted_and_told_to_be_known_elsewhere(self) -> None:
+        url = self.tracker("interval = 20")
+        swarms = [SwarmSummary(swarm_key(RESOURCE), 3, 5), SwarmSummary("00" * 20, 7, 7)]
+        tracker = self.node(url, identity=self.network.identity("tracker", "local"))
+        await tracker.register(Registration("https://127.1.0.1:9002/", ["one"], swarms))
+        answer = await self.node(url, ISP_TWO.format(1)).announce(request())
+        assert (answer.seeds, answer.leeches, answer.known) == (3, 5, 0.125)
+        await tracker.register(Registration("https://127.1.0.1:9002/", ["one"]))
+        answer = await self.node(url, ISP_TWO.format(1)).announce(request())
+        assert (answer.seeds, answer.known) == (0, 1.0)
 
     async def test_only_trackers_may_register(self) -> None:
         url = self.tracker()
