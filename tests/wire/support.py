@@ -92,11 +92,12 @@ def pair(
     other_has: Sequence[int] = (),
     *,
     metadata_size: int | None = None,
+    host: str = "",
 ) -> tuple[Session, Session]:
-    """Two sessions that have joined and unchoked each other."""
+    """Two sessions that have joined and unchoked each other; at a `host` pieces are allowed to who is choked."""
     one, other = Session(), Session()
-    one.open(HASH, ALICE, layout=layout, have=one_has, metadata_size=metadata_size)
-    other.open(HASH, BOB, layout=layout, have=other_has, metadata_size=metadata_size)
+    one.open(HASH, ALICE, layout=layout, have=one_has, metadata_size=metadata_size, host=host)
+    other.open(HASH, BOB, layout=layout, have=other_has, metadata_size=metadata_size, host=host)
     exchange(one, other)
     one.unchoke()
     other.unchoke()

@@ -47,6 +47,7 @@ from p2sp.wire.messages import (
     Suggest,
     Unchoke,
 )
+from p2sp.wire.pex import Neighbour, Neighbours
 from p2sp.wire.session import Event, Session
 from p2sp.wire.speaking import REQQ
 from tests.wire.support import ALICE, BOB, HASH, PIECE, exchange, pair, said, take
@@ -504,6 +505,8 @@ ACTIONS: list[Callable[[Session, int], object]] = [
     lambda session, n: session.cancel(Block(n % 5, n % 4 * BLOCK, BLOCK)),
     lambda session, n: [session.answer(request, bytes(request.length)) for request in session.pending],
     lambda session, n: session.keep_alive(),
+    lambda session, n: session.tell_of_others(Neighbours((Neighbour("10.0.0.1", n + 1),)), {}),
+    lambda session, n: session.seek(bool(n % 2)),
     lambda session, n: session.ask_hashes(HashRequest(b"r" * 32, 2, n, 2, 0)),
 ]
 
@@ -514,7 +517,7 @@ ACTIONS: list[Callable[[Session, int], object]] = [
 )
 def test_two_sides_that_keep_the_rules_never_quarrel(steps: list[tuple[bool, int, int, bool]]) -> None:
     """Whatever they do, and however long their bytes are under way: no RemoteProtocolError."""
-    one, other = pair(LAYOUT, [0, 1], [2, 3])
+    one, other = pair(LAYOUT, [0, 1], [2, 3], host="10.0.0.2")
     for at_one, action, number, carry in steps:
         try:
             ACTIONS[action](one if at_one else other, number)
