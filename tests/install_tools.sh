@@ -8,8 +8,12 @@ need() { # program package
 }
 need aria2c aria2
 need curl curl
+need ethtool ethtool
+need ip iproute2
 need nginx nginx-light
 need opentracker opentracker
+set -- /usr/lib/postgresql/*/bin/initdb
+[ -x "$1" ] || need initdb postgresql
 need redis-server redis-server
 need transmission-daemon transmission-daemon
 need unshare util-linux

@@ -3,7 +3,20 @@
 from collections.abc import Sequence
 
 from p2sp.net.api_client import ApiClient
-from p2sp.statistics.schema import ResourceRollups, Rollup, RollupPage, Sample, SampleAnswer, SampleBatch
+from p2sp.statistics.schema import (
+    Course,
+    HotPage,
+    HotResource,
+    IspFigures,
+    IspPage,
+    Moment,
+    ResourceRollups,
+    Rollup,
+    RollupPage,
+    Sample,
+    SampleAnswer,
+    SampleBatch,
+)
 
 
 class StatisticsClient:
@@ -27,3 +40,19 @@ class StatisticsClient:
         """The newest rollups of one resource (64 hex digits); for the roles manager and operator."""
         path = f"/v1/resources/{resource}/rollups"
         return (await self._api.get(path, ResourceRollups, {"limit": limit})).rollups
+
+    async def hot(self, window: float = 3600.0, limit: int = 20, isp: str | None = None) -> list[HotResource]:
+        """The resources wanted most in the last `window` seconds, at most 100; for the roles manager and operator."""
+        params = {"window": window, "limit": limit, "isp": isp}
+        return (await self._api.get("/v1/hot", HotPage, params)).resources
+
+    async def course(
+        self, window: float = 3600.0, step: float = 60.0, isp: str | None = None, resource: str | None = None
+    ) -> list[Moment]:
+        """Bytes by kind and speed in steps of the last `window` seconds; for the roles manager and operator."""
+        params = {"window": window, "step": step, "isp": isp, "resource": resource}
+        return (await self._api.get("/v1/course", Course, params)).moments
+
+    async def isps(self, window: float = 3600.0) -> list[IspFigures]:
+        """What each ISP received in the last `window` seconds; for the roles manager and operator."""
+        return (await self._api.get("/v1/isps", IspPage, {"window": window})).isps

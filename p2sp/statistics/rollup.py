@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import attrs
 
+from p2sp.sketches.distinct import count
+from p2sp.sketches.rates import bucket_of, merge, percentile
 from p2sp.statistics.schema import Rollup, Sample
 from p2sp.tracker.schema import Counters, Event
 
@@ -13,6 +16,9 @@ MOST = 2**62
 
 MAX_AHEAD = 60.0
 """Seconds a tracker's clock may be ahead of ours."""
+
+SLOWEST: Final = 0.2
+"""The share of the bytes whose rate is called slow: a mean hides those who wait."""
 
 
 @attrs.frozen
@@ -36,6 +42,7 @@ class Account:
     counters: Counters
     stalled_ms: int = 0
     completed: bool = False
+    failed: bool = False
 
 
 @attrs.frozen
@@ -50,7 +57,11 @@ class RollupKey:
 
 @attrs.frozen
 class Amounts:
-    """What is summed up in a rollup. `paced` bytes moved at a known rate, `pace` is the sum of bytes times rate."""
+    """What is summed up in a rollup.
+
+    `paced` bytes moved at a known rate, `pace` is the sum of bytes times rate, `speeds` the same bytes by bucket of
+    rate. `completed` and `failed` are downloads: failed is one that stopped before it had everything.
+    """
 
     server: int = 0
     supernode: int = 0
@@ -59,9 +70,11 @@ class Amounts:
     fill: int = 0
     stalled_ms: int = 0
     completed: int = 0
+    failed: int = 0
     length: int = 0
     paced: float = 0.0
     pace: float = 0.0
+    speeds: Mapping[int, int] = attrs.field(factory=dict)
 
     def plus(self, other: "Amounts") -> "Amounts":
         """Both together; the length is the larger, as it is unknown (0) before it is known."""
@@ -73,9 +86,11 @@ class Amounts:
             fill=min(self.fill + other.fill, MOST),
             stalled_ms=min(self.stalled_ms + other.stalled_ms, MOST),
             completed=min(self.completed + other.completed, MOST),
+            failed=min(self.failed + other.failed, MOST),
             length=max(self.length, other.length),
             paced=self.paced + other.paced,
             pace=self.pace + other.pace,
+            speeds=merge((self.speeds, other.speeds)),
         )
 
     @property
@@ -121,7 +136,8 @@ def settle(sample: Sample, known: Account | None) -> tuple[Account, Amounts]:
         up=max(old.up, new.up),
     )
     completed = before.completed or _is_complete(sample)
-    after = Account(max(before.at, sample.at), top, max(before.stalled_ms, sample.stalled_ms), completed)
+    failed = before.failed or _is_failure(sample)
+    after = Account(max(before.at, sample.at), top, max(before.stalled_ms, sample.stalled_ms), completed, failed)
     gained = _received(top) - _received(old)
     if sample.supernode:
         return after, Amounts(fill=min(gained, MOST), length=sample.length)
@@ -133,9 +149,11 @@ def settle(sample: Sample, known: Account | None) -> tuple[Account, Amounts]:
         peer_remote=top.peer_remote - old.peer_remote,
         stalled_ms=after.stalled_ms - before.stalled_ms,
         completed=int(completed and not before.completed),
+        failed=int(failed and not before.failed),
         length=sample.length,
         paced=float(gained) if rate else 0.0,
         pace=float(gained) * rate,
+        speeds={bucket_of(rate): min(gained, MOST)} if rate else {},
     )
 
 
@@ -156,17 +174,18 @@ def gather(
         before = result.accounts.get(key) or known.get(key)
         result.accounts[key], added = settle(sample, before)
         volume = added.server + added.supernode + added.peer_local + added.peer_remote
-        if not (volume or added.fill or added.stalled_ms or added.completed):
+        if not (volume or added.fill or added.stalled_ms or added.completed or added.failed):
             continue
         at = RollupKey(sample.isp or None, sample.resource, interval_start(sample.at, seconds), seconds)
-        result.amounts[at] = result.amounts.get(at, Amounts()).plus(added)
+        summed = result.amounts.get(at)
+        result.amounts[at] = added if summed is None else summed.plus(added)
         if volume:
             result.clients.setdefault(at, set()).add(sample.node_id)
     return result
 
 
-def rollup_of(key: RollupKey, amounts: Amounts, clients: int, revision: int) -> Rollup:
-    """The rollup as it is told to readers."""
+def rollup_of(key: RollupKey, amounts: Amounts, nodes: bytes, revision: int) -> Rollup:
+    """The rollup as it is told to readers; `nodes` is the sketch of the clients' node ids."""
     return Rollup(
         isp=key.isp,
         resource=key.resource,
@@ -177,12 +196,16 @@ def rollup_of(key: RollupKey, amounts: Amounts, clients: int, revision: int) -> 
         peer_local=amounts.peer_local,
         peer_remote=amounts.peer_remote,
         fill=amounts.fill,
-        clients=clients,
+        clients=count(nodes),
         speed=amounts.speed,
         stalled_ms=amounts.stalled_ms,
         length=amounts.length,
         completed=amounts.completed,
         revision=revision,
+        failed=amounts.failed,
+        slow=percentile(amounts.speeds, SLOWEST),
+        speeds=dict(amounts.speeds),
+        nodes=nodes,
     )
 
 
@@ -190,10 +213,17 @@ def _received(counters: Counters) -> int:
     return counters.server + counters.supernode + counters.peer_local + counters.peer_remote
 
 
+def _has_all(sample: Sample) -> bool:
+    return sample.event is Event.COMPLETED or (sample.length > 0 and sample.left == 0)
+
+
 def _is_complete(sample: Sample) -> bool:
     # The announce that says "completed" may be lost: one that has nothing left and received something says it too.
-    done = sample.event is Event.COMPLETED or (sample.length > 0 and sample.left == 0)
-    return done and not sample.supernode and _received(sample.counters) > 0
+    return _has_all(sample) and not sample.supernode and _received(sample.counters) > 0
+
+
+def _is_failure(sample: Sample) -> bool:
+    return sample.event is Event.STOPPED and not _has_all(sample) and not sample.supernode
 
 
 def _rate_of(sample: Sample, gained: int, known: Account | None) -> float:

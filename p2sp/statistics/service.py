@@ -14,8 +14,10 @@ from p2sp.ops.database import Database
 from p2sp.ops.service import RoleService
 from p2sp.statistics.api import StatisticsApi
 from p2sp.statistics.config import StatisticsConfig, check_config, database_url
+from p2sp.statistics.figures import SqlFigures
 from p2sp.statistics.interfaces import IStatisticsStore
-from p2sp.statistics.store import SqlStatisticsStore, metadata
+from p2sp.statistics.store import SqlStatisticsStore
+from p2sp.statistics.tables import VERSION, metadata
 
 PRUNE_EVERY: Final = 600.0
 # One transaction forgets no more than this, so that a batch never waits long for it.
@@ -33,15 +35,17 @@ def make_service(config: StatisticsConfig, config_path: Path, reactor: IReactorT
     identity = load_identity(resolve(config_path, config.identity))
     trust = Trust.from_file(resolve(config_path, config.authority))
     state = resolve(config_path, config.state)
-    database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata)
+    database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata, version=VERSION)
     store = SqlStatisticsStore(
         database,
         interval=parse_duration(config.interval),
         retention=parse_duration(config.retention),
         max_age=parse_duration(config.max_sample_age),
+        thin_after=parse_duration(config.thin_after),
+        thin_interval=parse_duration(config.thin_interval),
     )
     api = Api(trust, reactor, role="statistics", node_id=identity.node_id)
-    StatisticsApi(store, reactor).mount(api)
+    StatisticsApi(store, SqlFigures(database), reactor).mount(api)
     role = RoleService("statistics", reactor)
     role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
     role.on_start("opening the database", database.open)
@@ -52,10 +56,14 @@ def make_service(config: StatisticsConfig, config_path: Path, reactor: IReactorT
 
 
 async def prune(store: IStatisticsStore, clock: IReactorTime) -> int:
-    """Forget everything beyond its time, a little in each transaction; how much it was."""
-    forgotten = 0
+    """Forget what is beyond its time and sum up what is old, a little in each transaction; how much was forgotten."""
+    forgotten = summed = 0
     while count := await store.prune(clock.seconds(), PRUNE_AT_ONCE):
         forgotten += count
     if forgotten:
         _log.info("{count} old sessions and rollups were forgotten", count=forgotten)
+    while count := await store.thin(clock.seconds(), PRUNE_AT_ONCE):
+        summed += count
+    if summed:
+        _log.info("{count} old rollups were summed up in longer intervals", count=summed)
     return forgotten

@@ -17,7 +17,7 @@ from p2sp.net.errors import Unreachable
 from p2sp.ops.database import Database
 from p2sp.statistics.schema import RollupPage, Sample
 from p2sp.statistics.store import SqlStatisticsStore
-from p2sp.statistics.store import metadata as statistics_tables
+from p2sp.statistics.tables import metadata as statistics_tables
 from p2sp.tracker.schema import Counters, Event
 from tests.manager.support import LIMITS, MIB, rid
 

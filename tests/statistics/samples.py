@@ -6,6 +6,8 @@ from p2sp.tracker.schema import Counters, Event
 RESOURCE = "ab" * 32
 NODE = "11" * 32
 NOW = 1_800_000_000.0
+FIRST = int(NOW * 1e6) + 1
+"""The first revision of a store that was made at NOW."""
 
 
 def a_sample(

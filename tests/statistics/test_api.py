@@ -14,12 +14,14 @@ from p2sp.net.jsonapi import Api
 from p2sp.ops.database import Database
 from p2sp.statistics.api import MAX_BATCH_BODY, StatisticsApi
 from p2sp.statistics.client import StatisticsClient
+from p2sp.statistics.figures import SqlFigures
 from p2sp.statistics.schema import SampleBatch
 from p2sp.statistics.service import PRUNE_AT_ONCE, prune
-from p2sp.statistics.store import SqlStatisticsStore, metadata
+from p2sp.statistics.store import SILENT, SqlStatisticsStore
+from p2sp.statistics.tables import metadata
 from p2sp.tracker.schema import Counters, Event
 from tests.net.kit import AUTHORITY, SERVER, STRANGER, TRACKER, TRUST, LoopbackCase, reactor
-from tests.statistics.samples import NOW, RESOURCE, a_sample
+from tests.statistics.samples import FIRST, NOW, RESOURCE, a_sample
 
 MANAGER = AUTHORITY.issue("manager", ["127.0.0.1"], "manager")
 OPERATOR = AUTHORITY.issue("operator", ["127.0.0.1"], "operator")
@@ -44,7 +46,7 @@ class StatisticsCase(LoopbackCase):
         self.clock.advance(NOW)
         self.store = SqlStatisticsStore(database, interval=2.0, retention=7200.0)
         api = Api(TRUST, reactor, role="statistics", node_id=SERVER.node_id, rate_limit=None)
-        StatisticsApi(self.store, self.clock).mount(api)
+        StatisticsApi(self.store, SqlFigures(database), self.clock).mount(api)
         self.url = self.serve(api)
 
     def statistics(self, identity: Identity | None = None) -> StatisticsClient:
@@ -65,7 +67,7 @@ class SampleTests(StatisticsCase):
         for reader in (MANAGER, OPERATOR):
             page = await self.statistics(reader).rollups()
             assert [(each.server, each.seconds, each.speed) for each in page.rollups] == [(3000, 2.0, 10.0)]
-            assert (page.cursor, page.more) == (1, False)
+            assert (page.cursor, page.more, page.newest) == (FIRST, False, FIRST)
         assert (await self.statistics(MANAGER).rollups(page.cursor)).rollups == []
         assert await self.statistics(OPERATOR).of_resource(RESOURCE) == page.rollups
         assert await self.statistics(OPERATOR).of_resource("0" * 64) == []
@@ -75,7 +77,7 @@ class SampleTests(StatisticsCase):
         for _ in range(3):
             await client.send([a_sample(server=1000), a_sample(node="22" * 32, server=5)])
         (rollup,) = (await self.statistics(MANAGER).rollups()).rollups
-        assert (rollup.server, rollup.clients, rollup.revision) == (1005, 2, 1)
+        assert (rollup.server, rollup.clients, rollup.revision) == (1005, 2, FIRST)
 
     async def test_who_may_not_send(self) -> None:
         for identity, status in ((None, 401), (STRANGER, 403), (MANAGER, 403), (FOREIGN, 403), (EXPIRED, 403)):
@@ -135,8 +137,34 @@ class SampleTests(StatisticsCase):
         client = self.statistics(MANAGER)
         first = await client.rollups(limit=3)
         second = await client.rollups(first.cursor, 3)
-        assert [each.revision for each in first.rollups + second.rollups] == [1, 2, 3, 4, 5]
+        assert [each.revision for each in first.rollups + second.rollups] == [FIRST + at for at in range(5)]
         assert (first.more, second.more) == (True, False)
+
+
+class FigureTests(StatisticsCase):
+    async def test_what_was_hot_when_and_where(self) -> None:
+        await self.statistics(TRACKER).send([a_sample(server=1000, rate=10), a_sample(resource="cd" * 32, server=5)])
+        client = self.statistics(OPERATOR)
+        (hot,) = await client.hot(limit=1)
+        assert (hot.resource, hot.volume, hot.clients) == (RESOURCE, 1000, 1)
+        assert await client.hot(isp="town") == []
+        self.clock.advance(1.0)
+        course = await client.course(60.0, 30.0, "campus", RESOURCE)
+        assert sum(each.server for each in course) == 1000
+        (isp,) = await client.isps(60.0)
+        assert (isp.isp, isp.volume) == ("campus", 1005)
+        self.clock.advance(3601.0)
+        assert await client.hot() == []
+        assert await client.isps() == []
+
+    async def test_who_may_not_ask_and_what(self) -> None:
+        for path in ("hot", "course", "isps"):
+            await self.refused(403, self.client(self.url, TRACKER).get(f"/v1/{path}", dict, {}))
+            for params in ({"window": 0}, {"window": 10**9}, {"colour": 1}):
+                await self.refused(422, self.client(self.url, OPERATOR).get(f"/v1/{path}", dict, params))
+        await self.refused(422, self.client(self.url, OPERATOR).get("/v1/hot", dict, {"limit": 101}))
+        await self.refused(422, self.client(self.url, OPERATOR).get("/v1/hot", dict, {"isp": "x" * 513}))
+        await self.refused(422, self.client(self.url, OPERATOR).get("/v1/course", dict, {"resource": "xyz"}))
 
 
 class PruneTests(StatisticsCase):
@@ -146,6 +174,6 @@ class PruneTests(StatisticsCase):
         assert await prune(self.store, self.clock) == 0
         self.clock.advance(7300.0)
         assert await prune(self.store, self.clock) == count
-        self.clock.advance(86_400.0)
+        self.clock.advance(SILENT)
         assert await prune(self.store, self.clock) == count
         assert (await self.store.page(0, 10)).rollups == []

@@ -38,6 +38,8 @@ def test_good(tmp_path: Path, extra: str) -> None:
         ('interval = "often"', "$.interval: 'often' is not a duration"),
         ('interval = "2d"', "$.interval: 172800 s is not between"),
         ('retention = "1h"', "$.retention: 3600 s is less than"),
+        ('thin_after = "1h"', "$.thin_after: 3600 s is less than"),
+        ('thin_interval = "2d"', "$.thin_interval: 172800 s is not more"),
         ("colour = 1", "$.colour is not a setting"),
         ("interval = []", "$.interval: expected"),
     ],

@@ -57,6 +57,7 @@ def counted(amounts: Amounts) -> tuple[int, ...]:
         amounts.fill,
         amounts.stalled_ms,
         amounts.completed,
+        amounts.failed,
     )
 
 
@@ -127,7 +128,7 @@ def test_a_super_node_fills_and_is_no_demand() -> None:
         seconds=60.0,
         max_age=3600.0,
     )
-    assert counted(total(gathered)) == (0, 0, 0, 0, 10, 0, 0)
+    assert counted(total(gathered)) == (0, 0, 0, 0, 10, 0, 0, 0)
     assert gathered.clients == {}
 
 
