@@ -10,7 +10,6 @@ from pathlib import Path
 
 from benchmarks.isp_lab.cases import CASES, Entry, Size
 from benchmarks.isp_lab.network import Network
-from benchmarks.isp_lab.plan import Plan
 from benchmarks.isp_lab.processes import LabError
 from benchmarks.isp_lab.race import Race, Result
 from benchmarks.isp_lab.report import as_data, details, table
@@ -40,6 +39,7 @@ def words() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=float, metavar="SECONDS", help="between two arrivals")
     parser.add_argument("--slower", type=float, default=1.0, metavar="FACTOR", help="divide all rates by this")
     parser.add_argument("--interval", default="60s", help="of announces (default %(default)s)")
+    parser.add_argument("--runs", type=int, default=1, metavar="N", help="let everybody race so often, in turns")
     parser.add_argument("--seed", type=int, default=1, help="of all lots")
     parser.add_argument("--get", action="append", default=[], metavar="OPTION", help="one more word for `p2sp get`")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all that was measured")
@@ -70,7 +70,7 @@ def entries(given: argparse.Namespace) -> list[Entry]:
         given.interval,
         tuple(given.get),
     )
-    found = list(CASES[given.case](wish))
+    found = [entry for _ in range(given.runs) for entry in CASES[given.case](wish)]
     if given.only:
         found = [entry for entry in found if any(text in entry.contender.name for text in given.only)]
     if not found:
@@ -83,15 +83,11 @@ def run_inside(given: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     furnish()
     results: list[Result] = []
-    standing: dict[int, tuple[Plan, Network]] = {}
-    for number, entry in enumerate(entries(given)):
-        if id(entry.plan) not in standing:
-            # One network at a time: they have the same names.
-            assert not standing
-            network = Network(entry.plan)
-            network.build()
-            standing[id(entry.plan)] = (entry.plan, network)
-        network = standing[id(entry.plan)][1]
+    todo = entries(given)
+    # All races of a case are on the same plan.
+    network = Network(todo[0].plan)
+    network.build()
+    for number, entry in enumerate(todo):
         network.throttle_origin(entry.plan.origin)
         logs = (given.logs or WORK / "logs") / f"{number}-{entry.contender.name.replace(' ', '-').replace(',', '')}"
         print(f"{time.strftime('%H:%M:%S')} {given.case}: {entry.contender.name}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ HEAD = (
     "last s",
     "/ bound",
     "median s",
+    "first bytes s",
     "origin copies",
     "imported copies",
     "cores busy",
@@ -22,29 +24,37 @@ HEAD = (
 
 
 def table(results: Sequence[Result]) -> str:
-    """A table in reStructuredText, a line for each."""
-    rows = [HEAD, *(_row(result) for result in results)]
+    """A table in reStructuredText, a line for each contender: medians where it raced several times."""
+    names = list(dict.fromkeys(result.name for result in results))
+    rows = [HEAD, *(_row([result for result in results if result.name == name]) for name in names)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     rule = "  ".join("=" * width for width in widths)
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([rule, lines[0], rule, *lines[1:], rule])
 
 
-def _row(result: Result) -> tuple[str, ...]:
-    last, middle = result.last, result.middle
-    wanting = [course for course in result.courses if course.left is None or course.seconds is not None]
-    right = sum(course.right for course in wanting)
+def _row(races: Sequence[Result]) -> tuple[str, ...]:
+    good = [race for race in races if not race.failed]
+    wanting = [course for race in races for course in race.courses if course.left is None or course.seconds is not None]
+    firsts = [course.first for course in wanting if course.first is not None]
+    isps = zip(*(race.imported.values() for race in races), strict=True)
     return (
-        result.name,
-        "-" if last is None or result.failed else f"{last:.1f}",
-        "-" if last is None or result.failed else f"{last / result.bound:.2f}",
-        "-" if middle is None else f"{middle:.1f}",
-        f"{result.origin_copies:.2f}",
-        " ".join(f"{copies:.2f}" for copies in result.imported.values()),
-        f"{result.busy * 100:.0f} %",
-        f"{result.own_share * 100:.0f} %",
-        f"{right} of {len(wanting)} right",
+        races[0].name,
+        _median((race.last for race in good), ".1f"),
+        _median((race.last / race.bound for race in good if race.last is not None), ".2f"),
+        _median((race.middle for race in good), ".1f"),
+        _median(firsts, ".2f"),
+        _median((race.origin_copies for race in races), ".2f"),
+        " ".join(_median(copies, ".2f") for copies in isps),
+        _median((race.busy * 100 for race in races), ".0f") + " %",
+        _median((race.own_share * 100 for race in races), ".0f") + " %",
+        f"{sum(course.right for course in wanting)} of {len(wanting)} right",
     )
+
+
+def _median(values: Iterable[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return format(median(known), form) if known else "-"
 
 
 def details(result: Result) -> str:
@@ -83,8 +93,8 @@ def _links(result: Result) -> Iterable[str]:
     samples = result.samples
     if len(samples) < 2:
         return
-    step = max((len(samples) - 1) // 10, 1)
-    marks = samples[::step]
+    marks = samples[:: max((len(samples) - 1) // 10, 1)]
+    step = (marks[-1]["seconds"] - marks[0]["seconds"]) / (len(marks) - 1)
     for name in (key for key in marks[0] if key != "seconds"):
         rates = [
             (after[name] - before[name]) * 8e-6 / max(after["seconds"] - before["seconds"], 1e-3)
@@ -92,7 +102,7 @@ def _links(result: Result) -> Iterable[str]:
         ]
         lead = "hosts give" if name == "given" else name
         lines = " ".join(f"{rate:4.0f}" for rate in rates)
-        yield f"  {lead:<11} Mbit/s, every {step} s: {lines}"
+        yield f"  {lead:<10} Mbit/s, every {step:.1f} s: {lines}"
 
 
 def as_data(result: Result) -> dict[str, Any]:
