@@ -11,7 +11,7 @@ from p2sp.download.transfer import Transfer
 from p2sp.net.proxy import ProxySettings
 from p2sp.resource.selection import Selection
 from p2sp.resource.verification import Content, Verified
-from p2sp.schedule.scheduler import Mode
+from p2sp.schedule.spans import Mode
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.http_probe import Probe
 from p2sp.storage.disk import DiskStore

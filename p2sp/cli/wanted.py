@@ -17,7 +17,7 @@ from p2sp.cli.unfinished import Entry, Unfinished
 from p2sp.download.report import ExitCode
 from p2sp.net.proxy import proxy_settings
 from p2sp.resource.selection import Selection, SelectionError
-from p2sp.schedule.scheduler import Mode
+from p2sp.schedule.spans import Mode
 from p2sp.sources.http_credentials import (
     MAX_HEADERS,
     Credentials,

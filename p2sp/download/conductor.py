@@ -16,9 +16,10 @@ from p2sp.download.parking import park_slow
 from p2sp.download.report import ExitCode, Report
 from p2sp.download.sink import SpanSink
 from p2sp.net.throttle import TokenBucket
+from p2sp.schedule.border import Myself
 from p2sp.schedule.reputation import Fault, Reputation
-from p2sp.schedule.scheduler import Assignment, Mode, Scheduler
-from p2sp.schedule.spans import Kind, Span
+from p2sp.schedule.scheduler import Assignment, Scheduler
+from p2sp.schedule.spans import Kind, Mode, Span
 from p2sp.schedule.standing import Hints
 from p2sp.sources.interfaces import ISource, SourceChanged, SourceError
 from p2sp.storage.interfaces import Examined, IPieceStore, StorageError, Verdict
@@ -48,7 +49,7 @@ class Conductor:
         mode: Mode = Mode.FAST,
         in_order: bool = False,
         floor_rate: float = 0.0,
-        scatter: bool = False,
+        myself: Myself | None = None,
         limit: TokenBucket | None = None,
         expecting: Callable[[], bool] = lambda: False,
         banned: Callable[[str, str], None] = lambda label, reason: None,
@@ -73,7 +74,7 @@ class Conductor:
             mode=mode,
             in_order=in_order,
             floor_rate=floor_rate,
-            scatter=scatter,
+            myself=myself,
             trials=store.content.by_piece,
         )
         self._reputation = Reputation()
@@ -89,9 +90,11 @@ class Conductor:
 
     # -- sources ---------------------------------------------------------------------------------------------
 
-    def add(self, source: ISource, *, local: bool = False, lan: bool = False, expected: float = 0.0) -> bool:
+    def add(
+        self, source: ISource, *, local: bool = False, lan: bool = False, node: str = "", expected: float = 0.0
+    ) -> bool:
         """A source joins, of which so many bytes a second are expected (0.0: nothing is known); `local` is one in our
-        ISP, `lan` one on our own network.
+        ISP, `lan` one on our own network, `node` the id of one that divides work with us.
 
         False, and it is closed, when it was banned or has a double here already.
         """
@@ -105,10 +108,13 @@ class Conductor:
         self._scheduler.add_source(
             label,
             source.kind,
-            source.has,
-            lambda: source.in_row,
-            expected,
-            lambda: Hints(source.hints, source.hints_only),
+            source.pieces(),
+            self._clock.seconds(),
+            in_row=lambda: source.in_row,
+            expected=expected,
+            hints=lambda: Hints(source.hints, source.hints_only),
+            inside=local or lan,
+            node=node,
         )
         self.pump()
         return True
@@ -121,6 +127,15 @@ class Conductor:
             self._drop(label, "")
             self.pump()
         else:
+            self._scheduler.source_has(label, member.source.pieces(), self._clock.seconds())
+            self.pump(member)
+
+    def place(self, label: str, *, local: bool, lan: bool) -> None:
+        """It has turned out where a source is."""
+        member = self._members.get(label)
+        if member is not None:
+            member.account.local, member.lan = local, lan
+            self._scheduler.source_is(label, self._clock.seconds(), inside=local or lan)
             self.pump(member)
 
     def _drop(self, label: str, reason: str, *, believed: bool = True) -> None:
@@ -338,7 +353,7 @@ class Conductor:
         news = False
         for verdict in verdicts:
             if verdict.good:
-                news |= bool(self._scheduler.piece_verified(verdict.piece))
+                news |= bool(self._scheduler.piece_verified(verdict.piece, self._clock.seconds()))
                 self._charge(verdict)
             else:
                 news |= self._doubt(verdict)

@@ -102,7 +102,7 @@ class Node:
         self._slots = slots
         self._generous = generous
         self.clear_text = clear_text
-        self._calls_out = lan
+        self.calls_out = lan
         self._index_api = self.api(index) if index else None
 
     @cached_property
@@ -130,7 +130,7 @@ class Node:
     @cached_property
     def lan(self) -> "Lan | None":
         """Who finds nodes on our own network, where we are to be found there ourselves."""
-        if self._listen is None or not self._calls_out:
+        if self._listen is None or not self.calls_out:
             return None
         from p2sp.net.lan import Lan
 

@@ -18,8 +18,8 @@ from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
 from p2sp.resource.descriptor import Descriptor
 from p2sp.resource.verification import Content, Evidence
-from p2sp.schedule.scheduler import Mode
-from p2sp.schedule.spans import Kind
+from p2sp.schedule.border import Myself
+from p2sp.schedule.spans import Kind, Mode
 from p2sp.sources.http import HttpSource
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_probe import Probe
@@ -155,7 +155,7 @@ class Transfer:
             mode=self._mode,
             in_order=self._in_order,
             floor_rate=self._floor_rate,
-            scatter=bool(self.resource_id and (self._trackers or self.asks_foreigners)),
+            myself=self._myself(),
             limit=self.node.download_limit,
             expecting=self._expecting,
             banned=self._banned,
@@ -176,6 +176,10 @@ class Transfer:
         for link in self._links.values():
             self._add_source(link)
         return done.addCallback(self._completed)
+
+    def _myself(self) -> Myself | None:
+        """Who we are to others that fetch this, where there may be any."""
+        return Myself(self.node.identity.node_id, self.resource_id) if self._may_meet_others else None
 
     def _add_server(self, url: str, found: Probe | None, version: Version | None) -> None:
         assert self.conductor is not None
@@ -256,7 +260,12 @@ class Transfer:
 
     def _expecting(self) -> bool:
         compared = self._comparisons is not None and self._comparisons.running
-        return compared or (self._started and bool(self._trackers or self.asks_foreigners or self._leave_lan))
+        return compared or (self._started and self._may_meet_others)
+
+    @property
+    def _may_meet_others(self) -> bool:
+        """Whether anybody is to tell us of nodes."""
+        return bool(self.resource_id and (self._trackers or self.asks_foreigners or self.node.calls_out))
 
     @property
     def isp(self) -> str | None:
@@ -320,6 +329,7 @@ class Transfer:
             PeerSource(link, lan=candidate is not None and candidate.lan),
             local=candidate is not None and candidate.local,
             lan=candidate is not None and candidate.lan,
+            node=link.node_id,
         )
 
     def _on_lan(self, node_id: str, host: str, port: int) -> None:

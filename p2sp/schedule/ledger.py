@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import attrs
 
 from p2sp.resource.layout import Layout
+from p2sp.schedule.picker import free_pieces
 from p2sp.schedule.rate import RateEstimate
 from p2sp.schedule.spans import IntervalSet, Span
 
@@ -44,19 +45,17 @@ class Ledger:
         self._layout = layout
         self.free = IntervalSet()
         self.running: dict[Span, Running] = {}
+        self._pieces = (-1, 0, 0)
         done = set(verified)
         for piece in range(layout.piece_count):
             if piece not in done:
                 self.free.add(layout.piece_start(piece), layout.piece_end(piece))
 
-    def has_free(self, piece: int) -> bool:
-        """Whether some of a piece is free."""
-        return bool(self.free.overlap(self._layout.piece_start(piece), self._layout.piece_end(piece)))
-
-    def is_free(self, piece: int) -> bool:
-        """Whether all of a piece is free."""
-        run = self._layout.piece_start(piece), self._layout.piece_end(piece)
-        return self.free.overlap(*run) == [run]
+    def free_pieces(self) -> tuple[int, int]:
+        """The pieces all of which is free, and those of which only some is."""
+        if self._pieces[0] != self.free.changes:
+            self._pieces = self.free.changes, *free_pieces(self.free, self._layout)
+        return self._pieces[1:]
 
     def begin(self, span: Span, source: str, now: float, *, single: bool = False) -> Running:
         """A source begins to fetch a span; it owes all of it, and nothing of it is free."""

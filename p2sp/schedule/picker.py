@@ -4,13 +4,24 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from p2sp.resource.layout import Layout
+from p2sp.schedule import bits
 from p2sp.schedule.spans import IntervalSet
 
 if TYPE_CHECKING:
     from random import Random
 
-SAMPLE = 64
-"""Free pieces compared when the rarest is sought: enough to find a rare one, few enough to ask at each choice."""
+
+def free_pieces(free: IntervalSet, layout: Layout) -> tuple[int, int]:
+    """The pieces all of which is free, and those of which only some is (see `p2sp.schedule.bits`)."""
+    whole = touched = 0
+    for start, stop in free:
+        pieces = layout.pieces_in(start, stop)
+        first, last = pieces.start, pieces.stop - 1
+        touched |= bits.run(first, last + 1)
+        first += start > layout.piece_start(first)
+        last -= stop < layout.piece_end(last)
+        whole |= bits.run(first, last + 1)
+    return whole, touched & ~whole
 
 
 def _extend(free: IntervalSet, layout: Layout, start: int, size: int, allowed: Callable[[int], bool]) -> int:
@@ -69,32 +80,29 @@ def rarest_run(
     layout: Layout,
     size: int,
     *,
-    allowed: Callable[[int], bool],
+    whole: int,
+    begun: int,
     in_order: bool,
-    copies: Callable[[int], int],
+    rarest: Callable[[int], int],
     rng: "Random",
 ) -> tuple[int, int] | None:
-    """A run for a peer: the rest of a piece begun by others first, else the rarest of a sample of free pieces."""
-    begun: list[int] = []
-    whole: list[int] = []
-    for low, stop in free:
-        for piece in layout.pieces_in(low, stop):
-            start = max(low, layout.piece_start(piece))
-            fits = low <= layout.piece_start(piece) and layout.piece_end(piece) <= stop
-            if in_order and allowed(piece):
-                return start, _extend(free, layout, start, size, allowed)
-            (whole if fits else begun).append(start)
-    for start in begun:
-        piece = layout.piece_at(start)
-        if allowed(piece):
-            end = next(high for low, high in free.overlap(start, layout.piece_end(piece)) if low <= start)
-            return start, end
-    sample = whole if len(whole) <= SAMPLE else rng.sample(whole, SAMPLE)
-    possible = [start for start in sample if allowed(layout.piece_at(start))]
-    if not possible and len(whole) > SAMPLE:
-        possible = [start for start in whole if allowed(layout.piece_at(start))][:SAMPLE]
-    if not possible:
+    """A run for a peer: the rest of a piece begun by others first, else one of the rarest pieces and what follows it.
+
+    `whole` are the free pieces it may be given, `begun` those of which only some is free.
+    """
+
+    def allowed(piece: int) -> bool:
+        return bool((whole | begun) >> piece & 1)
+
+    def first_of(piece: int) -> tuple[int, int]:
+        return free.overlap(layout.piece_start(piece), layout.piece_end(piece))[0]
+
+    if in_order and whole | begun:
+        start = first_of(bits.lowest(whole | begun))[0]
+        return start, _extend(free, layout, start, size, allowed)
+    if begun:
+        return first_of(bits.lowest(begun))
+    if not whole:
         return None
-    rng.shuffle(possible)
-    start = min(possible, key=lambda at: copies(layout.piece_at(at)))
+    start = layout.piece_start(bits.anyone(rarest(whole), rng))
     return start, _extend(free, layout, start, size, allowed)

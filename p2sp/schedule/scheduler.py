@@ -5,18 +5,20 @@ which judges it). An idle source gets, in this order: a piece that failed before
 fetch that it helps; a second copy of what is nearly done, within a budget.
 """
 
-from collections.abc import Callable, Iterable
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import attrs
 
 from p2sp.resource.layout import Layout
+from p2sp.schedule import bits
+from p2sp.schedule.border import Border, Myself
 from p2sp.schedule.ledger import Ledger, Running
 from p2sp.schedule.picker import largest_gap, rarest_run
 from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, best_copy, best_tail
-from p2sp.schedule.spans import IntervalSet, Kind, Span
-from p2sp.schedule.standing import Hints, Holdings, SourceState
+from p2sp.schedule.retries import Retries
+from p2sp.schedule.spans import IntervalSet, Kind, Mode, Span
+from p2sp.schedule.standing import Hints, SourceState
 from p2sp.schedule.trial import Trials
 
 if TYPE_CHECKING:
@@ -28,24 +30,6 @@ RANDOM_FIRST = 4
 COPY_MAX = 16 * 1024 * 1024
 COPY_SHARE = 0.03
 """Of a resource this part, but at least FIRST and at most COPY_MAX bytes, may be asked for twice."""
-
-INNOCENT_FIRST = 5.0
-"""Seconds that a piece that failed waits for a source not suspected of it; then anybody may have it."""
-
-
-class Mode(StrEnum):
-    """What the download optimises: time, or the resource servers' bandwidth."""
-
-    FAST = "fast"
-    OFFLOAD = "offload"
-
-
-@attrs.frozen
-class _Retry:
-    """A piece that failed: who gave some of it, and when that was found."""
-
-    suspects: frozenset[str]
-    since: float
 
 
 @attrs.frozen
@@ -61,10 +45,9 @@ class Scheduler:
     """Divides a resource among its sources. Knows no clock and no network: `now` is seconds on any steady clock.
 
     `verified` are the pieces that need not be fetched. `floor_rate` (bytes a second) is what wire sources must bring
-    together in mode OFFLOAD, or servers help. `scatter` says that others fetch the same resource at the same time:
-    servers are then asked for what is rarest, beginning anywhere, so that every one of us brings other pieces.
-    `trials` says that pieces are judged: a server beside others is then asked for one piece, and for more once that
-    was good.
+    together in mode OFFLOAD, or servers help. `myself` is how others know us: with them it is agreed who brings what
+    into our ISP (see `Border`). `trials` says that pieces are judged: a server beside others is then asked for one
+    piece, and for more once that was good.
     """
 
     def __init__(
@@ -76,7 +59,7 @@ class Scheduler:
         mode: Mode = Mode.FAST,
         in_order: bool = False,
         floor_rate: float = 0.0,
-        scatter: bool = False,
+        myself: Myself | None = None,
         trials: bool = False,
     ) -> None:
         self._layout = layout
@@ -84,13 +67,22 @@ class Scheduler:
         self._mode = mode
         self._in_order = in_order
         self._floor_rate = floor_rate
-        self._scatter = scatter
         self._sources: dict[str, SourceState] = {}
         done = set(verified)
         self._verified = len(done)
+        self._everything = bits.run(0, layout.piece_count)
+        self._wanted = self._everything & ~sum(1 << piece for piece in done)
         self._ledger = Ledger(layout, done)
-        self._retries: dict[int, _Retry] = {}
         self._trials = Trials(layout) if trials else None
+        self._retries = Retries(layout, self._on_trial)
+        self._border = Border(
+            myself or Myself("", b""),
+            layout.piece_count,
+            mode=mode,
+            in_order=in_order,
+            floor_rate=floor_rate,
+            rng=rng,
+        )
         self._budget = max(min(COPY_MAX, int(layout.length * COPY_SHARE)), FIRST)
 
     @property
@@ -104,20 +96,46 @@ class Scheduler:
         self,
         key: str,
         kind: Kind,
-        has: Holdings,
+        pieces: int,
+        now: float,
+        *,
         in_row: Callable[[], bool] = lambda: False,
         expected: float = 0.0,
         hints: Callable[[], Hints] = Hints,
+        inside: bool = False,
+        node: str = "",
     ) -> None:
-        """A source appears. `has`, `in_row` and `hints` (see `ISource`) are asked anew at each choice.
+        """A source appears that can deliver these `pieces` (see `p2sp.schedule.bits`; -1 for all there are).
 
-        `expected`: bytes a second it brought at another time, for the length of its first span.
+        `in_row` and `hints` (see `ISource`) are asked anew at each choice. `expected`: bytes a second it brought at
+        another time, for the length of its first span. `inside` says that it is in our ISP, `node` is the id of a node
+        that divides with others who brings what.
         """
-        self._sources[key] = SourceState(kind, has, in_row, expected, hints)
+        source = SourceState(kind, pieces & self._everything, in_row, expected, hints, inside, node)
+        self._sources[key] = source
+        if kind is not Kind.SERVER:
+            self._border.joined(source, now)
+
+    def source_has(self, key: str, pieces: int, now: float) -> None:
+        """What a source can deliver is `pieces` from now on."""
+        source = self._sources[key]
+        before, source.pieces = source.pieces, pieces & self._everything
+        if source.pieces != before and source.kind is not Kind.SERVER:
+            self._border.gained(source, before, now)
+
+    def source_is(self, key: str, now: float, *, inside: bool) -> None:
+        """It has turned out whether a source is in our ISP."""
+        source = self._sources[key]
+        if source.inside is not inside and source.kind is not Kind.SERVER:
+            self._border.left(source)
+            source.inside = inside
+            self._border.joined(source, now)
 
     def remove_source(self, key: str) -> None:
         """A source is gone; end its fetches with `end` first."""
-        self._sources.pop(key, None)
+        source = self._sources.pop(key, None)
+        if source is not None and source.kind is not Kind.SERVER:
+            self._border.left(source)
 
     def rate_of(self, key: str, now: float) -> float:
         """What a source delivers, in bytes a second; while it has nothing to do, what it last did."""
@@ -131,6 +149,8 @@ class Scheduler:
         source = self._sources.get(key)
         if source is not None:
             source.heard_of(stop - start, now)
+            if source.kind is not Kind.SERVER:
+                self._border.delivered(source, now)
             if self._trials is not None:
                 self._trials.gave(key, start, stop)
 
@@ -151,16 +171,18 @@ class Scheduler:
 
     def piece_failed(self, piece: int, suspects: frozenset[str], now: float) -> None:
         """A piece did not verify: it is fetched again as a whole from one source, another one if there is any."""
-        self._retries[piece] = _Retry(suspects, now)
+        self._retries.failed(piece, suspects, now)
         self._ledger.failed(piece)
         if self._trials is not None:
             self._trials.judged(piece, good=False)
 
-    def piece_verified(self, piece: int) -> frozenset[str]:
+    def piece_verified(self, piece: int, now: float) -> frozenset[str]:
         """A piece is good, whoever it came from. Returns the sources that this proves: they may be asked for more."""
-        self._retries.pop(piece, None)
+        self._retries.verified(piece)
         self._ledger.verified(piece)
         self._verified += 1
+        self._wanted &= ~(1 << piece)
+        self._border.verified(piece, now)
         return self._trials.judged(piece, good=True) if self._trials is not None else frozenset()
 
     def distrust(self, key: str) -> None:
@@ -177,13 +199,11 @@ class Scheduler:
     def next_span(self, key: str, now: float) -> Assignment | None:
         """What the source shall fetch now; None: nothing it could help with. The span runs until `end`."""
         source = self._sources[key]
-        trial = self._on_trial(key)
-        if trial and self._awaits_verdict(key, source, now):
+        if self._on_trial(key) and self._awaits_verdict(key, source, now):
             return None
-        allowed = self._allowed(source, now)
-        retry = self._retry(key, source, now)
-        run = retry or self._free_run(key, source, lambda piece: piece not in self._retries and allowed(piece), now)
-        assignment = Assignment(Span(*run)) if run is not None else self._rescue(key, source, allowed, now)
+        retry = self._retries.next(key, self._sources, self.free, now)
+        run, may = (retry, 0) if retry is not None else self._free_run(key, source, now)
+        assignment = Assignment(Span(*run)) if run is not None else self._rescue(key, source, may, now)
         if assignment is None:
             return None
         if not source.running:
@@ -204,98 +224,101 @@ class Scheduler:
         if source.running:
             return True
         waits = now - source.ended_at < GRACE
-        return waits and not all(map(self._ledger.has_free, self._trials.awaits(key)))
+        whole, begun = self._ledger.free_pieces()
+        return waits and not all((whole | begun) >> piece & 1 for piece in self._trials.awaits(key))
 
-    def _retry(self, key: str, source: SourceState, now: float) -> tuple[int, int] | None:
-        """What is to be had of a piece that failed: all of it, unless a source broke off in the midst of it."""
-        serves = source.serving()
-        for piece, retry in self._retries.items():
-            runs = self.free.overlap(self._layout.piece_start(piece), self._layout.piece_end(piece))
-            if runs and serves(piece) and self._may_retry(key, piece, retry, now):
-                return runs[0]
-        return None
+    def _free_run(self, key: str, source: SourceState, now: float) -> tuple[tuple[int, int] | None, int]:
+        """A free run for a source, if there is one; if not, all the pieces that it may be asked for."""
+        serves = source.serves()
+        whole, begun = self._ledger.free_pieces()
+        may = 0
+        for tier in self._tiers(source, whole | begun, now):
+            among = tier & serves
+            may |= among
+            among &= ~self._retries.pieces
+            if not among & (whole | begun):
+                continue
+            if source.kind is Kind.SERVER:
+                run = self._run_of_server(key, source, among & whole, among & begun, now)
+            else:
+                run = self._run_of_node(source, among & whole, among & begun, now)
+            if run is not None:
+                return run, may
+        return None, may
 
-    def _may_retry(self, key: str, piece: int, retry: _Retry, now: float) -> bool:
-        if now - retry.since >= INNOCENT_FIRST:
-            return True
-        if not self._suspected(key, piece):
-            # Only one source will be asked for it: rather one that is known to deliver.
-            return not self._is_stranger(key, now) or not any(
-                s.has(piece) and k not in retry.suspects and not self._is_stranger(k, now)
-                for k, s in self._sources.items()
-            )
-        trial = self._on_trial(key)
-        return not any(
-            s.has(piece)
-            for k, s in self._sources.items()
-            if k not in retry.suspects or (trial and k != key and not self._on_trial(k))
-        )
+    def _tiers(self, source: SourceState, free: int, now: float) -> Iterator[int]:
+        """Sets of pieces to ask a source for, the better ones first."""
+        border = self._border
+        if source.kind is Kind.SERVER and not border.guarded and not self._in_order and self._has_company():
+            # Others fetch this too: what none of them has comes first.
+            yield self._wanted & border.unheard
+        yield from border.tiers(source, self._sources.values(), self._wanted, free, self._layout.piece_length, now)
 
-    def _is_stranger(self, key: str, now: float) -> bool:
-        """Whether a source has not delivered anything yet, or does so no more."""
-        source = self._sources[key]
-        return source.silent(now) or source.rate.rate(now) <= 0
+    def _has_company(self) -> bool:
+        """Whether others than servers take part."""
+        return any(other.kind is not Kind.SERVER for other in self._sources.values())
 
-    def _suspected(self, key: str, piece: int) -> bool:
-        retry = self._retries.get(piece)
-        return retry is not None and key in retry.suspects
+    def _run_of_node(self, source: SourceState, whole: int, begun: int, now: float) -> tuple[int, int] | None:
+        if not self._in_order:
+            for piece in source.hints().pieces:
+                if whole >> piece & 1:
+                    return self._layout.piece_start(piece), self._layout.piece_end(piece)
+        return self._rare(source, whole, begun, source.wire_size(now))
 
-    def _free_run(
-        self, key: str, source: SourceState, allowed: Callable[[int], bool], now: float
+    def _run_of_server(
+        self, key: str, source: SourceState, whole: int, begun: int, now: float
     ) -> tuple[int, int] | None:
-        if not self.free:
-            return None
-        if source.kind is not Kind.SERVER:
-            if not self._in_order:
-                for piece in source.hints().pieces:
-                    if self._ledger.is_free(piece) and allowed(piece):
-                        return self._layout.piece_start(piece), self._layout.piece_end(piece)
-            return self._rare(allowed, source.wire_size(now))
         others = [other for other in self._sources.values() if other is not source]
         size = source.server_size(others, self.free.total, self._layout.piece_length, now)
         if self._on_trial(key):
-            allowed, size = self._fit_for_trial(key, allowed), 1.0
-        if not self._in_order and any(other.kind is not Kind.SERVER for other in others):
-            # Others fetch this too: what none of them has comes first, each begins elsewhere, and soon passes it on.
-            run = self._rare(lambda piece: allowed(piece) and not self._copies(piece), min(size, source.wire_size(now)))
-            if run is not None:
-                return run
+            whole, begun = self._fit_for_trial(key, whole, begun)
+            size = 1.0
+        rare = self._border.guarded or not (whole | begun) & ~self._border.unheard
+        if rare and not self._in_order and self._has_company():
+            # Each of those who fetch this begins elsewhere, and soon passes it on.
+            return self._rare(source, whole, begun, min(size, source.wire_size(now)))
         return largest_gap(
             self.free,
             self._layout,
             int(size),
-            allowed=allowed,
+            allowed=lambda piece: bool((whole | begun) >> piece & 1),
             in_order=self._in_order,
             resume_at=source.last_stop,
             busy_ends={fetch.stop for fetch in self._ledger.running.values()},
         )
 
-    def _rare(self, allowed: Callable[[int], bool], size: float) -> tuple[int, int] | None:
+    def _rare(self, source: SourceState, whole: int, begun: int, size: float) -> tuple[int, int] | None:
+        # The first pieces are to be there soon, and not what everybody who begins now asks for.
+        rarest = self._verified >= RANDOM_FIRST
         return rarest_run(
             self.free,
             self._layout,
             int(size),
-            allowed=allowed,
+            whole=whole,
+            begun=begun,
             in_order=self._in_order,
-            # The first pieces are to be there soon, and not what everybody who begins now asks for.
-            copies=self._copies if self._verified >= RANDOM_FIRST else lambda _: 0,
+            rarest=lambda among: self._border.rarest(source, among) if rarest else among,
             rng=self._rng,
         )
 
-    def _fit_for_trial(self, key: str, allowed: Callable[[int], bool]) -> Callable[[int], bool]:
+    def _fit_for_trial(self, key: str, whole: int, begun: int) -> tuple[int, int]:
         """What to give of one piece: the rest of one it began, else one that it alone will have given."""
         assert self._trials is not None
-        begun = set(filter(allowed, filter(self._ledger.has_free, self._trials.awaits(key))))
-        choice = begun or set(filter(allowed, filter(self._ledger.is_free, range(self._layout.piece_count))))
-        return choice.__contains__ if choice else allowed
+        awaited = sum(1 << piece for piece in self._trials.awaits(key))
+        if awaited & (whole | begun):
+            return awaited & whole, awaited & begun
+        return (whole, 0) if whole else (0, begun)
 
-    def _rescue(self, key: str, source: SourceState, allowed: Callable[[int], bool], now: float) -> Assignment | None:
+    def _rescue(self, key: str, source: SourceState, may: int, now: float) -> Assignment | None:
         if source.silent(now):
             return None
-        helper = Helper(key, source.expects(now), lambda piece: not self._suspected(key, piece) and allowed(piece))
 
+        def allowed(piece: int) -> bool:
+            return bool(may >> piece & 1) and not self._retries.suspected(key, piece)
+
+        helper = Helper(key, source.expects(now), allowed)
         trial = self._on_trial(key)
-        stranger = self._is_stranger(key, now) and not all(self._is_stranger(k, now) for k in self._sources)
+        stranger = source.stranger(now) and not all(each.stranger(now) for each in self._sources.values())
 
         def pace(fetch: Running) -> Pace:
             its = self._pace(fetch, source, now)
@@ -322,17 +345,6 @@ class Scheduler:
 
     # -- what choices go by ----------------------------------------------------------------------------------
 
-    def _allowed(self, source: SourceState, now: float) -> Callable[[int], bool]:
-        """Pieces this source may be given: those it has, less those others shall bring."""
-        wire_only = source.kind is Kind.SERVER and self._offloads(now) and self._wire_rate(now) > 0
-
-        serves = source.serving()
-
-        def allowed(piece: int) -> bool:
-            return serves(piece) and not (wire_only and self._copies(piece))
-
-        return allowed
-
     def _offloads(self, now: float) -> bool:
         """Whether servers are to be spared at present."""
         return self._mode is Mode.OFFLOAD and self._wire_rate(now) >= self._floor_rate
@@ -341,9 +353,6 @@ class Scheduler:
         """What peers and super nodes bring together; who is not asked, or keeps silent, brings nothing."""
         wire = (s for s in self._sources.values() if s.kind is not Kind.SERVER and s.running)
         return sum(source.rate.rate(now) for source in wire if now - source.heard < GRACE)
-
-    def _copies(self, piece: int) -> int:
-        return sum(source.kind is not Kind.SERVER and source.has(piece) for source in self._sources.values())
 
     def _heard(self, fetch: Running) -> float:
         """When a fetch last gave a sign of life; what a wire source sends is one for all its fetches."""

@@ -14,6 +14,13 @@ class Kind(StrEnum):
     PEER = "peer"
 
 
+class Mode(StrEnum):
+    """What the download optimises: time, or the resource servers' bandwidth."""
+
+    FAST = "fast"
+    OFFLOAD = "offload"
+
+
 @attrs.frozen(eq=False)
 class Span:
     """A half-open run of positions given to one source to fetch.
@@ -35,6 +42,8 @@ class IntervalSet:
 
     def __init__(self, intervals: list[tuple[int, int]] | None = None) -> None:
         self._items: list[tuple[int, int]] = []
+        self.changes = 0
+        """How often it was changed: for whoever keeps something made of it."""
         for start, stop in intervals or []:
             self.add(start, stop)
 
@@ -78,6 +87,7 @@ class IntervalSet:
         if touched:
             start, stop = min(start, touched[0][0]), max(stop, touched[-1][1])
         self._items[where] = [(start, stop)]
+        self.changes += 1
 
     def remove(self, start: int, stop: int) -> None:
         """Take positions out; those not there are no error."""
@@ -91,6 +101,7 @@ class IntervalSet:
             if high > stop:
                 rest.append((max(low, stop), high))
         self._items[where] = rest
+        self.changes += 1
 
     def overlap(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The parts of [start, stop) that are in the set."""

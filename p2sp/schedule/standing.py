@@ -1,7 +1,6 @@
 """What does the scheduler know of a source, and how long is the span that it gets at once?"""
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
 
 import attrs
 
@@ -26,12 +25,6 @@ DRY_LONGEST = 160.0
 """Seconds that a source which kept a fetch in silence takes over nothing from others; doubled each time."""
 
 
-class Holdings(Protocol):
-    """What the scheduler asks of a source: which pieces it can deliver now."""
-
-    def __call__(self, piece: int) -> bool: ...
-
-
 @attrs.frozen
 class Hints:
     """Pieces that a source would rather be asked for; `only`: it serves no others now."""
@@ -42,13 +35,19 @@ class Hints:
 
 @attrs.define(eq=False)
 class SourceState:
-    """A source: its rate over all its fetches, when it was heard last, how often in a row it kept silent (`dry`)."""
+    """A source: its rate over all its fetches, when it was heard last, how often in a row it kept silent (`dry`).
+
+    `pieces` is what it can deliver, a bit for each (see `p2sp.schedule.bits`). `inside` says that it is in our ISP;
+    `node` is what all nodes call it by, if it divides work with us.
+    """
 
     kind: Kind
-    has: Holdings
-    in_row: Callable[[], bool]
+    pieces: int
+    in_row: Callable[[], bool] = lambda: False
     expected: float = 0.0
     hints: Callable[[], Hints] = Hints
+    inside: bool = False
+    node: str = ""
     rate: RateEstimate = attrs.field(factory=RateEstimate)
     heard: float = 0.0
     last_stop: int = -1
@@ -57,11 +56,18 @@ class SourceState:
     dry: int = 0
     dry_until: float = 0.0
 
-    def serving(self) -> Holdings:
-        """Which pieces it has and gives now; its hints are asked for once."""
+    def has(self, piece: int) -> bool:
+        """Whether it can deliver that piece."""
+        return bool(self.pieces >> piece & 1)
+
+    def serves(self) -> int:
+        """The pieces that it gives now."""
         hints = self.hints()
-        has = self.has
-        return has if not hints.only else lambda piece: piece in hints.pieces and has(piece)
+        return self.pieces & sum(1 << piece for piece in hints.pieces) if hints.only else self.pieces
+
+    def stranger(self, now: float) -> bool:
+        """Whether it has not delivered anything yet, or does so no more."""
+        return self.silent(now) or self.rate.rate(now) <= 0
 
     def expects(self, now: float) -> float:
         """What one fetch more may bring, in bytes a second; 0.0 for who never delivered."""

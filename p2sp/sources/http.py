@@ -94,6 +94,9 @@ class HttpSource:
         """Servers have everything."""
         return not self.closed
 
+    def pieces(self) -> int:
+        return 0 if self.closed else -1
+
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed) if changed in self._watchers else None

@@ -101,6 +101,9 @@ class ISource(Interface):
     def has(piece: int) -> bool:
         """Whether it can deliver that piece now."""
 
+    def pieces() -> int:
+        """All that it can deliver now: bit `p` for piece `p` (see `p2sp.schedule.bits`), -1 for everything."""
+
     def fetch(span: Span, sink: "ISpanSink") -> "Deferred[None]":
         """Deliver a span; fires when all of it (as shortened meanwhile) was given to the sink.
 

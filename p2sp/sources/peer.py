@@ -130,6 +130,9 @@ class PeerSource:
     def has(self, piece: int) -> bool:
         return not self.closed and piece in self.link.session.pieces
 
+    def pieces(self) -> int:
+        return 0 if self.closed else self.link.session.pieces.number()
+
     def fetch(self, span: Span, sink: ISpanSink) -> "Deferred[None]":
         layout = self.link.session.layout
         if self.closed:

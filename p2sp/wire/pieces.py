@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from p2sp.resource.layout import MAX_PIECES
+from p2sp.schedule.bits import of_bitfield
 
 
 class PieceSet:
@@ -97,6 +98,10 @@ class PieceSet:
     def bits(self) -> bytes:
         """The bitfield."""
         return bytes(self._bits)
+
+    def number(self) -> int:
+        """The members as a number, bit `p` for piece `p`; -1 for all of an unknown count."""
+        return -1 if self._all else of_bitfield(bytes(self._bits))
 
     def beyond(self, other: "PieceSet") -> int:
         """How many members `other` lacks; both must know the number of pieces."""

@@ -53,7 +53,7 @@ class Play:
         """A source appears; it has everything unless told otherwise."""
         held = self.holdings[key] = set(range(self.layout.piece_count)) if pieces is None else set(pieces)
         self.kinds[key] = kind
-        self.scheduler.add_source(key, kind, lambda piece: piece in held)
+        self.scheduler.add_source(key, kind, as_bits(held), self.now)
 
     def leave(self, key: str) -> None:
         """A source vanishes in the midst of what it does."""
@@ -119,7 +119,7 @@ class Play:
         """The store has all of a piece and says what it is worth."""
         if good:
             self.verified.add(piece)
-            self.scheduler.piece_verified(piece)
+            self.scheduler.piece_verified(piece, self.now)
         else:
             self.delivered -= set(self._piece_blocks(piece))
             self.scheduler.piece_failed(piece, frozenset(suspects), self.now)
@@ -198,3 +198,8 @@ class Play:
                 assert count <= 2, f"block {block} is fetched by {count}"
                 assert (block in free) != (count > 0), f"block {block}: free {block in free}, owed by {count}"
         assert len(free) == sum(len(self.blocks(*run)) for run in self.scheduler.free)
+
+
+def as_bits(pieces: Collection[int]) -> int:
+    """Pieces as the scheduler counts with them."""
+    return sum(1 << piece for piece in pieces)

@@ -11,13 +11,9 @@ PIECE = 256 * 1024
 LAYOUT = Layout([64 * PIECE], PIECE)
 
 
-def everything(piece: int) -> bool:
-    return True
-
-
 def test_what_a_peer_suggests_comes_first() -> None:
     scheduler = Scheduler(LAYOUT, rng=Random(1))
-    scheduler.add_source("peer", Kind.PEER, everything, hints=lambda: Hints((40, 7)))
+    scheduler.add_source("peer", Kind.PEER, -1, 0.0, hints=lambda: Hints((40, 7)))
     spans = []
     for _ in range(2):
         assignment = scheduler.next_span("peer", 0.0)
@@ -28,7 +24,7 @@ def test_what_a_peer_suggests_comes_first() -> None:
 
 def test_who_chokes_us_is_asked_for_what_it_allows_alone() -> None:
     scheduler = Scheduler(LAYOUT, rng=Random(1))
-    scheduler.add_source("peer", Kind.PEER, everything, hints=lambda: Hints((9,), only=True))
+    scheduler.add_source("peer", Kind.PEER, -1, 0.0, hints=lambda: Hints((9,), only=True))
     first = scheduler.next_span("peer", 0.0)
     assert first is not None
     assert (first.span.start, first.span.stop) == (9 * PIECE, 10 * PIECE)
@@ -37,7 +33,7 @@ def test_who_chokes_us_is_asked_for_what_it_allows_alone() -> None:
 
 def test_a_piece_that_failed_is_not_asked_of_who_does_not_serve_it() -> None:
     scheduler = Scheduler(LAYOUT, rng=Random(1))
-    scheduler.add_source("peer", Kind.PEER, everything, hints=lambda: Hints((), only=True))
+    scheduler.add_source("peer", Kind.PEER, -1, 0.0, hints=lambda: Hints((), only=True))
     scheduler.piece_failed(3, frozenset({"other", "another"}), 0.0)
     assert scheduler.next_span("peer", 0.0) is None
 
@@ -45,9 +41,9 @@ def test_a_piece_that_failed_is_not_asked_of_who_does_not_serve_it() -> None:
 def test_the_first_pieces_are_random_then_the_rarest_come() -> None:
     def chosen(verified: int, seed: int) -> int:
         scheduler = Scheduler(LAYOUT, range(verified), rng=Random(seed))
-        scheduler.add_source("one", Kind.PEER, everything)
+        scheduler.add_source("one", Kind.PEER, -1, 0.0)
         for number in range(5):
-            scheduler.add_source(f"most{number}", Kind.PEER, lambda piece: piece != 50)
+            scheduler.add_source(f"most{number}", Kind.PEER, ~(1 << 50), 0.0)
         assignment = scheduler.next_span("one", 0.0)
         assert assignment is not None
         return assignment.span.start // PIECE

@@ -10,9 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from p2sp.resource.layout import Layout
 from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.rescue import FIRST
-from p2sp.schedule.scheduler import Mode
-from p2sp.schedule.spans import Kind
-from tests.schedule.play import PIECE, Fetch, Play
+from p2sp.schedule.spans import Kind, Mode
+from tests.schedule.play import PIECE, Fetch, Play, as_bits
 
 LAYOUTS = [
     Layout([96 * BLOCK + 5], PIECE),
@@ -127,7 +126,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.play.holdings)
     @rule(pick=picks, pieces=st.sets(st.integers(0, 30)))
     def gain(self, pick: int, pieces: set[int]) -> None:
-        self.play.holdings[self.source(pick)].update(pieces)
+        key = self.source(pick)
+        self.play.holdings[key].update(pieces)
+        self.play.scheduler.source_has(key, as_bits(self.play.holdings[key]), self.play.now)
 
     @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 3.0, 12.0]))
     def wait(self, seconds: float) -> None:

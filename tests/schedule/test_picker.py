@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from p2sp.resource.layout import Layout
 from p2sp.resource.merkle import BLOCK
-from p2sp.schedule.picker import largest_gap, rarest_run
+from p2sp.schedule.bits import each
+from p2sp.schedule.picker import free_pieces, largest_gap, rarest_run
 from p2sp.schedule.spans import IntervalSet
 
 PIECE = 2 * BLOCK
@@ -47,7 +48,23 @@ def rare(
     seed: int = 0,
     layout: Layout = LAYOUT,
 ) -> tuple[int, int] | None:
-    return rarest_run(free, layout, size, allowed=allowed, in_order=in_order, copies=copies, rng=Random(seed))
+    may = sum(1 << piece for piece in range(layout.piece_count) if allowed(piece))
+    all_free, begun = free_pieces(free, layout)
+
+    def rarest(among: int) -> int:
+        fewest = min(map(copies, each(among)))
+        return sum(1 << piece for piece in each(among) if copies(piece) == fewest)
+
+    return rarest_run(
+        free,
+        layout,
+        size,
+        whole=all_free & may,
+        begun=begun & may,
+        in_order=in_order,
+        rarest=rarest,
+        rng=Random(seed),
+    )
 
 
 def pieces(*runs: tuple[int, int]) -> IntervalSet:

@@ -84,7 +84,7 @@ class ScriptedSource:
         self.choked = False
         self.sent = 0
         self.asked: list[tuple[float, Span]] = []
-        self.pieces = None if script.pieces is None else set(script.pieces)
+        self.held = None if script.pieces is None else set(script.pieces)
         self._sample = sample
         self._layout = sample.content.layout
         self._jobs: list[_Job] = []
@@ -110,7 +110,12 @@ class ScriptedSource:
         return bool(self._jobs)
 
     def has(self, piece: int) -> bool:
-        return not self.closed and (self.pieces is None or piece in self.pieces)
+        return bool(self.pieces() >> piece & 1)
+
+    def pieces(self) -> int:
+        if self.closed:
+            return 0
+        return -1 if self.held is None else sum(1 << piece for piece in self.held)
 
     def fetch(self, span: Span, sink: ISpanSink) -> "Deferred[None]":
         lacking = [piece for piece in self._layout.pieces_in(span.start, span.stop) if not self.has(piece)]
@@ -146,8 +151,8 @@ class ScriptedSource:
 
     def gain(self, *pieces: int) -> None:
         """It has more pieces now."""
-        assert self.pieces is not None
-        self.pieces.update(pieces)
+        assert self.held is not None
+        self.held.update(pieces)
         self._changed()
 
     def choke(self, choked: bool) -> None:

@@ -8,8 +8,7 @@ from zope.interface import implementer
 
 from p2sp.download.conductor import Conductor
 from p2sp.download.report import Report
-from p2sp.schedule.scheduler import Mode
-from p2sp.schedule.spans import Kind
+from p2sp.schedule.spans import Kind, Mode
 from p2sp.sources.interfaces import ISource
 from p2sp.storage.memory import MemoryStore
 from p2sp.storage.pool import InlinePool
@@ -74,8 +73,8 @@ class Link(ScriptedSource):
     def rate(self) -> float:
         return self._owner.upload / sum(link.busy for link in self._owner.links)
 
-    def has(self, piece: int) -> bool:
-        return not self.closed and self._owner.store.has(piece)
+    def pieces(self) -> int:
+        return 0 if self.closed else sum(1 << piece for piece, good in enumerate(self._owner.store.verified()) if good)
 
     def close(self) -> None:
         self._unwatch()

@@ -9,8 +9,7 @@ from twisted.internet.defer import Deferred, fail
 
 from p2sp.download.report import ExitCode
 from p2sp.schedule.rescue import FIRST
-from p2sp.schedule.scheduler import Mode
-from p2sp.schedule.spans import Kind
+from p2sp.schedule.spans import Kind, Mode
 from p2sp.storage.interfaces import NoSpace, Verdict
 from p2sp.storage.memory import MemoryStore
 from p2sp.storage.pool import InlinePool

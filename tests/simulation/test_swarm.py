@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2sp.schedule.scheduler import Mode
+from p2sp.schedule.spans import Mode
 from tests.simulation.harness import MIB, PIECE
 from tests.simulation.swarm import Swarm
 from tests.storage.kit import noise, sample_file
