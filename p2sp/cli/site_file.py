@@ -13,8 +13,9 @@ from p2sp.ops.config import load_config, resolve
 class SiteFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A network, as its clients see it. Paths are relative to the file.
 
-    `authority` is the network's certificate; `index`, `manager` and `trackers` are URLs; `publisher` is the PEM file
-    that may publish.
+    `authority` is the network's certificate; `index`, `manager` and `trackers` are URLs, of the last also
+    `srv:campus.example` for the local trackers that this domain's DNS names; `publisher` is the PEM file that may
+    publish.
     """
 
     authority: str

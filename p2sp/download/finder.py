@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from p2sp.download.discovery import SCHEME, LookUp, local_trackers, system_look_up
 from p2sp.net.api_client import ApiClient
 from p2sp.net.errors import NetError
 from p2sp.schedule.spans import Kind
@@ -58,6 +59,8 @@ class _Station:
 class TrackerFinder:
     """Announces one transfer to its trackers: those it begins with and the local ones they hand out.
 
+    Among those it begins with `srv:campus.example` stands for the local ones that this domain's DNS names.
+
     The counters go to the *home* tracker alone: the local one while it answers, else the first. A tracker that is
     away is tried again, later and later; one that comes back with a new epoch is announced to at once.
     """
@@ -71,6 +74,7 @@ class TrackerFinder:
         connect: Callable[[str], ApiClient],
         describe: Describe,
         rng: Random,
+        look_up: LookUp | None = None,
     ) -> None:
         self._clock = clock
         self._connect = connect
@@ -80,13 +84,24 @@ class TrackerFinder:
         self._first = list(trackers)
         self._found: Callable[[Candidate], None] = lambda candidate: None
         self._news: Callable[[str], None] = lambda news: None
+        self._look_up = look_up
+        self._looking: Deferred[None] | None = None
         self._stopped = False
         self.isp: str | None = None
 
     def start(self, found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
         self._found, self._news = found, news
         for url in self._first:
-            self._add(url, Scope.GLOBAL)
+            if url.startswith(SCHEME):
+                self._looking = Deferred.fromCoroutine(self._look_for_local(url.removeprefix(SCHEME)))
+                self._looking.addErrback(lambda failure: failure.trap(CancelledError))
+            else:
+                self._add(url, Scope.GLOBAL)
+
+    async def _look_for_local(self, domain: str) -> None:
+        look_up = self._look_up or system_look_up(self._clock)
+        for url in await local_trackers(domain, look_up, self._rng):
+            self._add(url, Scope.LOCAL)
 
     def announce(self, event: Event) -> None:
         """Tell every tracker of something that cannot wait for its turn."""
@@ -106,6 +121,8 @@ class TrackerFinder:
 
     def stop(self) -> "Deferred[None]":
         self._stopped = True
+        if self._looking is not None:
+            self._looking.cancel()
         goodbyes = [self._goodbye(station) for station in self._stations.values()]
         done: Deferred[None] = Deferred()
         DeferredList(goodbyes, consumeErrors=True).addBoth(lambda _: done.callback(None))
