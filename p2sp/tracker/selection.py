@@ -11,7 +11,7 @@ import attrs
 from p2sp.locality.cost import CostMap
 from p2sp.locality.lan import same_lan
 from p2sp.locality.network_map import is_local
-from p2sp.tracker.entry import Candidates, Entry, Viewpoint
+from p2sp.tracker.entry import Candidates, Entry, Speech, Viewpoint
 
 if TYPE_CHECKING:
     from random import Random
@@ -71,22 +71,28 @@ class Biased:
 
     def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
         near: Lots = []
-        far: Lots = []
-        on_lan, isp, prices = _lan_of(viewpoint.host), viewpoint.isp, self._prices(viewpoint.isp)
+        far: list[Entry] = []
+        on_lan, isp = _lan_of(viewpoint.host), viewpoint.isp
         for entry in usable(viewpoint, candidates.entries):
-            power = 1.0 + entry.named
             if on_lan(entry.host):
-                near.append((_lot(rng, power) - 1.0, entry))
+                near.append((_lot(rng, 1.0 + entry.named) - 1.0, entry))
             elif is_local(entry.isp, isp):
-                near.append((_lot(rng, power), entry))
+                near.append((_lot(rng, 1.0 + entry.named), entry))
             else:
-                power *= prices(entry.isp)
-                far.append((_lot(rng, power / SEED_WEIGHT if entry.seed else power), entry))
-        outside = _outside(_ordered(viewpoint, far))
+                far.append(entry)
+        most = wanted if isp is None else self.remote_most
+        outside = _outside(_arranged(viewpoint, self._by_price(far, isp, rng) if len(far) > most else far))
         reserved = min(len(outside), REMOTE_LEAST, wanted - 1 if near else wanted)
-        chosen = _inside(_ordered(viewpoint, near), max(0, wanted - max(0, reserved)))
-        most = wanted if viewpoint.isp is None else self.remote_most
+        chosen = _inside(_arranged(viewpoint, _by_lot(near)), max(0, wanted - max(0, reserved)))
         return chosen + outside[: max(0, min(most, wanted - len(chosen)))]
+
+    def _by_price(self, far: list[Entry], isp: str | None, rng: "Random") -> list[Entry]:
+        prices = self._prices(isp)
+        lots: Lots = []
+        for entry in far:
+            power = prices(entry.isp) * (1.0 + entry.named)
+            lots.append((_lot(rng, power / SEED_WEIGHT if entry.seed else power), entry))
+        return _by_lot(lots)
 
     def _prices(self, isp: str | None) -> Callable[[str | None], float]:
         """What each ISP's nodes weigh less for a caller in `isp`; asked for once in an answer."""
@@ -113,7 +119,7 @@ class Anybody:
 
     def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
         lots = [(_lot(rng, 1.0), entry) for entry in usable(viewpoint, candidates.entries)]
-        return _ordered(viewpoint, lots)[: max(0, wanted)]
+        return _arranged(viewpoint, _by_lot(lots))[: max(0, wanted)]
 
 
 def _biased(remote_most: int, costs: CostMap) -> Policy:
@@ -136,13 +142,14 @@ def make_policy(name: str, *, remote_most: int = REMOTE_MOST, costs: CostMap | N
 
 def usable(viewpoint: Viewpoint, entries: Iterable[Entry]) -> Iterable[Entry]:
     """Those the asker can do something with, each once."""
+    languages = {speech for speech in Speech if viewpoint.speech.understands(speech)}
     return {
         entry.node_id: entry
         for entry in entries
         if entry.port
         and entry.node_id != viewpoint.node_id
         and not (viewpoint.seed and entry.seed)
-        and viewpoint.speech.understands(entry.speech)
+        and entry.speech in languages
     }.values()
 
 
@@ -158,10 +165,13 @@ def _lot(rng: "Random", power: float) -> float:
     return 1.0 - float(rng.random() ** power)
 
 
-def _ordered(viewpoint: Viewpoint, lots: Lots) -> list[Entry]:
-    """By lot; behind them those of the other IP version, then what goes beyond the share of one address."""
+def _by_lot(lots: Lots) -> list[Entry]:
     lots.sort(key=itemgetter(0))
-    entries = [entry for _, entry in lots]
+    return [entry for _, entry in lots]
+
+
+def _arranged(viewpoint: Viewpoint, entries: list[Entry]) -> list[Entry]:
+    """In the same order, but behind them those of the other IP version, then what goes beyond one address' share."""
     six = ":" in viewpoint.host
     if any((":" in entry.host) != six for entry in entries):
         # One may have no way to the other.
