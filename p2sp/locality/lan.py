@@ -1,5 +1,7 @@
 """Are two addresses one and the same local network, as seen from outside?"""
 
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -15,6 +17,13 @@ def same_lan(host: str, other: str) -> bool:
         one, two = _network(host), _network(other)
         return one is not None and one == two
     return host == other and bool(host) and not host.startswith("127.")
+
+
+def lan_of(host: str) -> Callable[[str], bool]:
+    """`same_lan` with one of the two known; one of IPv4 needs no more than a look at the other."""
+    if not same_lan(host, host):
+        return lambda other: False
+    return partial(same_lan, host) if ":" in host else host.__eq__
 
 
 def _network(host: str) -> int | None:

@@ -1,5 +1,6 @@
 """How does an HTTP listener keep every client within bounds of size and time?"""
 
+import os
 from io import BytesIO
 from typing import Any, Final, Protocol
 
@@ -165,6 +166,7 @@ class BoundedSite(server.Site):
     # HTTP/1.1 alone: the generic channel would also offer what is not bounded here.
     protocol: Any = BoundedChannel
     logger = Logger()
+    access_log = bool(os.environ.get("P2SP_ACCESS_LOG"))
 
     def __init__(
         self,
@@ -220,7 +222,9 @@ class BoundedSite(server.Site):
         return done.addCallback(stop_timer)
 
     def log(self, request: Any) -> None:
-        """One line for each request, for whoever turns debugging on."""
+        """One line for each request, where it is wanted: writing it costs as much as a small answer."""
+        if not self.access_log:
+            return
         self.logger.debug(
             "{peer} {method} {path} -> {status} ({size} bytes, {seconds:.3f} s)",
             peer=request.getClientAddress(),

@@ -8,7 +8,7 @@ import attrs
 from twisted.logger import Logger
 
 from p2sp.locality.asn import AsnTable
-from p2sp.locality.lan import same_lan
+from p2sp.locality.lan import lan_of
 from p2sp.locality.network_map import NetworkMap, is_local
 from p2sp.net.trust import Caller
 from p2sp.tracker.accounting import Accounting, sample_of
@@ -105,7 +105,7 @@ class Tracker:
             epoch=self.epoch,
             address=address,
             isp=isp,
-            nodes=[_as_node(each, entry) for each in chosen],
+            nodes=_as_nodes(chosen, entry),
             trackers=self._trackers(isp, now),
             seeds=seeds,
             leeches=leeches,
@@ -153,13 +153,17 @@ class Tracker:
         return [*self.others, *local][:16]
 
 
-def _as_node(entry: Entry, asker: Entry) -> Node:
-    return Node(
-        node_id="" if entry.foreign else entry.node_id,
-        host=entry.host,
-        port=entry.port,
-        supernode=entry.supernode,
-        local=is_local(entry.isp, asker.isp),
-        lan=same_lan(entry.host, asker.host),
-        have=entry.have,
-    )
+def _as_nodes(chosen: Sequence[Entry], asker: Entry) -> list[Node]:
+    on_lan, isp = lan_of(asker.host), asker.isp
+    return [
+        Node(
+            "" if each.foreign else each.node_id,
+            each.host,
+            each.port,
+            each.supernode,
+            is_local(each.isp, isp),
+            on_lan(each.host),
+            each.have,
+        )
+        for each in chosen
+    ]

@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from p2sp.locality.cost import CostMap
-from p2sp.locality.lan import same_lan
+from p2sp.locality.lan import lan_of
 from p2sp.locality.network_map import is_local
 from p2sp.tracker.entry import Candidates, Entry, Speech, Viewpoint
 
@@ -72,7 +71,7 @@ class Biased:
     def __call__(self, viewpoint: Viewpoint, candidates: Candidates, wanted: int, rng: "Random") -> list[Entry]:
         near: Lots = []
         far: list[Entry] = []
-        on_lan, isp = _lan_of(viewpoint.host), viewpoint.isp
+        on_lan, isp = lan_of(viewpoint.host), viewpoint.isp
         for entry in usable(viewpoint, candidates.entries):
             if on_lan(entry.host):
                 near.append((_lot(rng, 1.0 + entry.named) - 1.0, entry))
@@ -153,13 +152,6 @@ def usable(viewpoint: Viewpoint, entries: Iterable[Entry]) -> Iterable[Entry]:
     }.values()
 
 
-def _lan_of(host: str) -> Callable[[str], bool]:
-    """`same_lan` for one of the two; one of IPv4 needs no more than a look at the other."""
-    if not same_lan(host, host):
-        return lambda other: False
-    return partial(same_lan, host) if ":" in host else host.__eq__
-
-
 def _lot(rng: "Random", power: float) -> float:
     """A lot of weight 1 / `power`, the smallest wins: drawing without putting back, from 0 to 1."""
     return 1.0 - float(rng.random() ** power)
@@ -179,7 +171,7 @@ def _arranged(viewpoint: Viewpoint, entries: list[Entry]) -> list[Entry]:
     if len({entry.host for entry in entries}) == len(entries):
         return entries
     met: Counter[str] = Counter()
-    on_lan = _lan_of(viewpoint.host)
+    on_lan = lan_of(viewpoint.host)
     first: list[Entry] = []
     rest: list[Entry] = []
     for entry in entries:

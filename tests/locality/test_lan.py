@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2sp.locality.lan import same_lan
+from p2sp.locality.lan import lan_of, same_lan
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,4 @@ from p2sp.locality.lan import same_lan
 def test_same_lan(one: str, other: str, same: bool) -> None:
     assert same_lan(one, other) is same
     assert same_lan(other, one) is same
+    assert lan_of(one)(other) is same
