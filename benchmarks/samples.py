@@ -1,6 +1,6 @@
 """How many samples a second does the statistics server's store take?
 
-    python benchmarks/statistics.py [--seconds 10] [--database URL]
+    python benchmarks/samples.py [--seconds 10] [--database URL]
 
 Sessions of many clients report in batches as a tracker sends them; the store writes to a SQLite file in /dev/shm and
 one on disk, or to the database named. Prints a table in reStructuredText.
