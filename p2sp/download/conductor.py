@@ -116,6 +116,8 @@ class Conductor:
             inside=local or lan,
             node=node,
         )
+        for span, stop in self._scheduler.recalled():
+            self._shorten(span, stop)
         self.pump()
         return True
 

@@ -154,7 +154,7 @@ class Border:
                 return
             yield mine & unheard
         yield mine
-        given = any(each.kind is Kind.SERVER for each in sources) and self._mode is Mode.FAST
+        given = any(each.kind is Kind.SERVER for each in sources)
         idle = not mine & free & (-1 if given else self._outside.known)
         if idle:
             yield self._isp.help(lacking, pace, now)

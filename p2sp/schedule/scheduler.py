@@ -66,6 +66,7 @@ class Scheduler:
         self._rng = rng
         self._mode = mode
         self._in_order = in_order
+        self._expecting = myself is not None
         self._floor_rate = floor_rate
         self._sources: dict[str, SourceState] = {}
         done = set(verified)
@@ -83,6 +84,7 @@ class Scheduler:
             floor_rate=floor_rate,
             rng=rng,
         )
+        self._was_guarded = False
         self._budget = max(min(COPY_MAX, int(layout.length * COPY_SHARE)), FIRST)
 
     @property
@@ -194,6 +196,22 @@ class Scheduler:
         """A run that was delivered is not believed, and is to be had anew; no piece in it may be verified."""
         self._ledger.disowned(start, stop)
 
+    def recalled(self) -> list[tuple[Span, int]]:
+        """What servers fetch in long spans, and where each of these is to end now: others may bring the rest.
+
+        To be asked for whenever a source has joined.
+        """
+        if not self._border.guarded or self._was_guarded:
+            return []
+        self._was_guarded = True
+        cuts = []
+        for span, fetch in self._ledger.running.items():
+            stop = self._layout.piece_end(self._layout.piece_at(fetch.frontier))
+            if stop < fetch.stop and self._sources[fetch.source].kind is Kind.SERVER:
+                self._ledger.shorten(fetch, stop)
+                cuts.append((span, stop))
+        return cuts
+
     # -- choice ----------------------------------------------------------------------------------------------
 
     def next_span(self, key: str, now: float) -> Assignment | None:
@@ -273,10 +291,14 @@ class Scheduler:
         if self._on_trial(key):
             whole, begun = self._fit_for_trial(key, whole, begun)
             size = 1.0
-        rare = self._border.guarded or not (whole | begun) & ~self._border.unheard
-        if rare and not self._in_order and self._has_company():
-            # Each of those who fetch this begins elsewhere, and soon passes it on.
-            return self._rare(source, whole, begun, min(size, source.wire_size(now)))
+        # Each of those who fetch this at the same time begins elsewhere, and soon passes it on.
+        if self._has_company():
+            rare = self._border.guarded or not (whole | begun) & ~self._border.unheard
+            size = min(size, source.wire_size(now)) if rare else size
+        else:
+            rare = self._expecting and source.last_stop < 0
+        if rare and not self._in_order:
+            return self._rare(source, whole, begun, size)
         return largest_gap(
             self.free,
             self._layout,
