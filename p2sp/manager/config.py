@@ -30,6 +30,9 @@ class ManagerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     min_clients: Annotated[int, Meta(ge=1)] = 2
     min_demand: str | int = "64MiB"
     half_life: Duration = "1h"
+    copy_rate: str | int = "100MB/s"
+    patience: Duration = "5min"
+    dry_run: bool = False
     period: Duration = "60s"
     sync_interval: Duration = "10s"
     heartbeat_interval: Duration = "30s"
@@ -43,6 +46,7 @@ class ManagerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
             min_demand=parse_size(self.min_demand),
             target_speed=parse_rate(self.target_speed),
             half_life=parse_duration(self.half_life),
+            copy_rate=parse_rate(self.copy_rate),
         )
 
     @property
@@ -54,6 +58,11 @@ class ManagerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     def sync_seconds(self) -> float:
         """How often the statistics are read."""
         return parse_duration(self.sync_interval)
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a silent super node's placements wait for it."""
+        return parse_duration(self.patience)
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -74,6 +83,8 @@ def check_config(config: ManagerConfig, path: Path) -> None:
     check.need(
         check.read("half_life", lambda: parse_duration(config.half_life)) > 0, "half_life", "must be more than 0"
     )
+    check.need(check.read("copy_rate", lambda: parse_rate(config.copy_rate)) > 0, "copy_rate", "must be more than 0")
+    check.read("patience", lambda: parse_duration(config.patience))
     for key in ("period", "sync_interval", "heartbeat_interval"):
         seconds = check.read(key, lambda key=key: parse_duration(getattr(config, key)))  # type: ignore[misc]
         check.need(0 < seconds <= _LONGEST, key, "must be more than 0 and at most a day")

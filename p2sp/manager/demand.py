@@ -7,6 +7,8 @@ from typing import Final
 import attrs
 from msgspec import structs
 
+from p2sp.sketches import distinct
+from p2sp.sketches.rates import percentile
 from p2sp.statistics.schema import Rollup
 
 RAW_INTERVALS: Final = 64
@@ -18,14 +20,20 @@ HORIZON: Final = 10
 FAINT: Final = 1024.0
 """Bytes of demand below which a key is forgotten."""
 
+LATELY: Final = 2.0
+"""Half-lives that make a period in which clients are counted: those of this period and the last count."""
+
+SLOWEST: Final = 0.2
+
 
 @attrs.frozen
 class Demand:
     """What one ISP wants of one resource, as of now.
 
-    `volume` is bytes received by clients, each half-life ago counting half. `clients` is how many clients there were
-    lately, `imported` the share of the volume that came from outside the ISP (resource servers, remote peers), `speed`
-    the volume-weighted download rate in bytes a second, `length` the bytes of the resource.
+    `volume` is bytes received by clients, each half-life ago counting half. `clients` is how many distinct ones there
+    were lately, `imported` the share of the volume that came from outside the ISP (resource servers, remote peers),
+    `speed` the volume-weighted download rate in bytes a second, `slow` that at or below which a fifth of the bytes came
+    (0: unknown), `length` the bytes of the resource.
     """
 
     isp: str
@@ -35,6 +43,7 @@ class Demand:
     clients: int
     imported: float
     speed: float
+    slow: float = 0.0
 
 
 @attrs.define
@@ -44,25 +53,64 @@ class _Sum:
     volume: float = 0.0
     imported: float = 0.0
     weighted_speed: float = 0.0
+    speeds: dict[int, float] = attrs.field(factory=dict)
 
     def add(self, rollup: Rollup, weight: float) -> None:
         volume = _volume(rollup)
         self.volume += weight * volume
         self.imported += weight * (rollup.server + rollup.peer_remote)
         self.weighted_speed += weight * volume * rollup.speed
+        for bucket, paced in rollup.speeds.items():
+            self.speeds[bucket] = self.speeds.get(bucket, 0.0) + weight * paced
 
     def scaled(self, factor: float) -> "_Sum":
-        return _Sum(self.volume * factor, self.imported * factor, self.weighted_speed * factor)
+        speeds = {bucket: volume * factor for bucket, volume in self.speeds.items()}
+        return _Sum(self.volume * factor, self.imported * factor, self.weighted_speed * factor, speeds)
+
+
+@attrs.define
+class _Clients:
+    """Sketches of the clients of a period and of the one before it."""
+
+    period: int = -1
+    now: bytes = b""
+    before: bytes = b""
+    count: int = 0
+
+    def add(self, nodes: bytes, period: int) -> None:
+        if period > self.period:
+            self.before = self.now if period == self.period + 1 else b""
+            self.period, self.now = period, b""
+        elif period < self.period - 1:
+            return
+        if period == self.period:
+            self.now = distinct.merge((self.now, nodes))
+        else:
+            self.before = distinct.merge((self.before, nodes))
+        self.count = distinct.count(distinct.merge((self.now, self.before)))
+
+    def lately(self, period: int) -> int:
+        if period <= self.period:
+            return self.count
+        return distinct.count(self.now) if period == self.period + 1 else 0
 
 
 @attrs.define
 class _Account:
-    """One ISP's history of one resource: recent intervals one by one, older ones as a sum at `settled`."""
+    """One ISP's history of one resource: recent intervals one by one, older ones as a sum at `settled`.
+
+    `past` is the sum, as of `as_of`, of all that had ended then; the intervals that had not are `running`. All decays
+    alike, so that it need not be summed up anew while nothing is new.
+    """
 
     recent: dict[tuple[float, float], Rollup] = attrs.field(factory=dict)
     older: _Sum = attrs.field(factory=_Sum)
     settled: float = float("-inf")
     length: int = 0
+    clients: _Clients = attrs.field(factory=_Clients)
+    past: _Sum | None = None
+    as_of: float = float("-inf")
+    running: list[Rollup] = attrs.field(factory=list)
 
 
 def _volume(rollup: Rollup) -> int:
@@ -116,16 +164,22 @@ class DemandTable:
         if account is None:
             account = accounts[rollup.resource] = _Account()
             self._count += 1
-        if _end(rollup) <= account.settled:
+        if _end(rollup) <= account.settled or _is_covered(rollup, account.recent):
             return False
         known = account.recent.get((rollup.start, rollup.seconds))
         if known is not None and known.revision > rollup.revision:
             return False
+        _uncover(rollup, account.recent)
         account.recent[(rollup.start, rollup.seconds)] = rollup
+        account.past = None
         account.length = rollup.length or account.length
+        account.clients.add(rollup.nodes, self._period(rollup.start))
         if len(account.recent) > RAW_INTERVALS:
             self._settle(account)
         return True
+
+    def _period(self, at: float) -> int:
+        return int(at // (LATELY * self.half_life))
 
     def _settle(self, account: _Account) -> None:
         """Move the oldest interval into the sum, which then stands for everything up to its end."""
@@ -139,27 +193,45 @@ class DemandTable:
         return math.exp2(-max(age, 0.0) / self.half_life)
 
     def _demand(self, isp: str, resource: str, account: _Account, now: float) -> Demand:
-        total = account.older.scaled(self._weight(now - account.settled))
-        lately = []
-        for rollup in account.recent.values():
-            age = now - _end(rollup)
-            total.add(rollup, self._weight(age))
-            if age < 2 * self.half_life:
-                lately.append(rollup)
+        if account.past is None or now < account.as_of:
+            self._sum_up(account, now)
+        assert account.past is not None
+        factor = self._weight(now - account.as_of)
+        total = account.past
+        if account.running:
+            total, factor = account.past.scaled(factor), 1.0
+            for rollup in account.running:
+                total.add(rollup, self._weight(now - _end(rollup)))
         return Demand(
             isp=isp,
             resource=resource,
             length=account.length,
-            volume=total.volume,
-            clients=_clients(lately),
+            volume=total.volume * factor,
+            clients=account.clients.lately(self._period(now)),
             imported=total.imported / total.volume if total.volume > 0 else 0.0,
             speed=total.weighted_speed / total.volume if total.volume > 0 else 0.0,
+            slow=percentile(total.speeds, SLOWEST),
         )
+
+    def _sum_up(self, account: _Account, now: float) -> None:
+        account.past = account.older.scaled(self._weight(now - account.settled))
+        account.as_of = now
+        account.running = []
+        for rollup in account.recent.values():
+            if _end(rollup) > now:
+                account.running.append(rollup)
+            else:
+                account.past.add(rollup, self._weight(now - _end(rollup)))
 
     def of(self, isp: str, resource: str, now: float) -> Demand | None:
         """The demand for one resource in one ISP; None when nothing is known of it."""
         account = self._accounts.get(isp, {}).get(resource)
         return None if account is None else self._demand(isp, resource, account, now)
+
+    def length_of(self, resource: str) -> int:
+        """The bytes of a resource as far as any ISP knows; 0 for not at all."""
+        accounts = (found[resource] for found in self._accounts.values() if resource in found)
+        return max((account.length for account in accounts), default=0)
 
     def wanted(self, isp: str, now: float) -> list[Demand]:
         """Everything wanted in one ISP; what has faded away is forgotten on the way."""
@@ -192,13 +264,13 @@ class DemandTable:
             self._forget(demand.isp, demand.resource)
 
 
-def _clients(rollups: list[Rollup]) -> int:
-    """How many clients there were, as far as counts per interval can tell.
+def _is_covered(rollup: Rollup, recent: Iterable[tuple[float, float]]) -> bool:
+    """Whether a longer interval is known that stands for this one, too."""
+    return any(seconds > rollup.seconds and start <= rollup.start < start + seconds for start, seconds in recent)
 
-    At least the busiest interval's. A client at work through several intervals counts in each of them, so their sum is
-    no answer; but downloads that were completed are as many clients, up to that sum.
-    """
-    if not rollups:
-        return 0
-    busiest = max(rollup.clients for rollup in rollups)
-    return max(busiest, min(sum(rollup.completed for rollup in rollups), sum(rollup.clients for rollup in rollups)))
+
+def _uncover(rollup: Rollup, recent: dict[tuple[float, float], Rollup]) -> None:
+    """Away with what this one stands for."""
+    for start, seconds in [*recent]:
+        if seconds < rollup.seconds and rollup.start <= start < _end(rollup):
+            del recent[start, seconds]

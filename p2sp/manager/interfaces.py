@@ -5,6 +5,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 from p2sp.manager.placement import Decision, Plan
+from p2sp.manager.rules import Rule
 
 
 @attrs.frozen
@@ -23,7 +24,7 @@ class SuperNode:
 
 
 class INodeRegistry(Interface):
-    """Super nodes, what they shall hold, and how far the statistics were read.
+    """Super nodes, what they shall hold, what operators said, and how far the statistics were read.
 
     Everything is durable: once a Deferred has fired the change outlives the process. Each call is one transaction.
     """
@@ -49,8 +50,29 @@ class INodeRegistry(Interface):
     def page(isp: str | None, offset: int, limit: int) -> Deferred[list[Decision]]:
         """Placements in force, by ISP (all of them for None) and value."""
 
+    def placed(resource: str) -> Deferred[list[Decision]]:
+        """The placements in force of one resource, by ISP and node id."""
+
     def dropped(isp: str | None, limit: int) -> Deferred[list[Decision]]:
         """What was dropped, latest first; `since` and `reason` are those of the drop."""
+
+    def add_rule(rule: Rule) -> Deferred[Rule]:
+        """Keep an operator's rule under a new number, never given before; whatever number it bears now is ignored."""
+
+    def remove_rule(number: int) -> Deferred[bool]:
+        """Take a rule back; whether there was one."""
+
+    def rules(offset: int, limit: int) -> Deferred[list[Rule]]:
+        """Rules by number, also those that are over."""
+
+    def rule(number: int) -> Deferred[Rule | None]:
+        """One rule."""
+
+    def rules_at(now: float) -> Deferred[list[Rule]]:
+        """The rules that are not over at a moment, at most 10,000 of them, the oldest first."""
+
+    def forget_rules(before: float) -> Deferred[int]:
+        """Forget rules that were over before a moment; how many."""
 
     def checkpoint(now: float, cursor: int) -> Deferred[None]:
         """Remember that at `now` the statistics had been read up to `cursor`; larger cursors are void from then on."""

@@ -1,6 +1,5 @@
 """Which resources shall each ISP's super nodes hold, and why?"""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
@@ -8,7 +7,9 @@ from typing import Final, Protocol
 import attrs
 
 from p2sp.manager.demand import Demand
-from p2sp.manager.knapsack import Item, choose
+from p2sp.manager.packing import Load, Room, pack
+from p2sp.manager.reasons import hot, in_bytes, in_rate
+from p2sp.manager.rules import Rule, RuleKind, in_force
 
 ADVANTAGE: Final = 1.3
 """How many times better a newcomer must be to push out what is held."""
@@ -16,26 +17,18 @@ ADVANTAGE: Final = 1.3
 RELEASE: Final = 0.25
 """Share of the demand needed to come in below which a resource goes out: wide apart, so that nothing flutters."""
 
-MAX_ORDERS: Final = 10_000
-"""Resources one super node is told to hold at the most."""
+MOST_COPIES: Final = 8
+"""Super nodes of one ISP that hold the same resource, however hot it is."""
 
 WORTHLESS: Final = 1e-6
-
-
-@attrs.frozen
-class Room:
-    """A super node that is alive, and the bytes of its cache."""
-
-    node_id: str
-    capacity: int
 
 
 @attrs.frozen
 class Decision:
     """A super node shall hold a resource, and why.
 
-    `need` is how badly the ISP needed it when it was admitted (see `need`): caching cures slowness, so this is never
-    asked again while it stays. `value` is bytes of pain saved per byte of cache. `since` is seconds since 1970.
+    `need` is how badly the ISP needed it when it was admitted: caching cures slowness, so this is never asked again
+    while it stays. `value` is bytes of pain saved per byte of cache. `since` is seconds since 1970.
     """
 
     isp: str
@@ -60,34 +53,66 @@ class PlacementPolicy(Protocol):
     """A rule for one ISP. Pure: the same question always gets the same answer."""
 
     def decide(
-        self, isp: str, demands: Sequence[Demand], rooms: Sequence[Room], standing: Sequence[Decision], now: float
+        self,
+        isp: str,
+        demands: Sequence[Demand],
+        rooms: Sequence[Room],
+        standing: Sequence[Decision],
+        now: float,
+        rules: Iterable[Rule] = (),
     ) -> Plan:
         """What the super nodes `rooms` of `isp` shall hold, given what was decided before (`standing`).
 
         Whatever stands ends up either placed (maybe elsewhere, when its node is gone) or dropped. No node gets more
-        bytes than its capacity. While no super node of the ISP is alive, what stands and is wanted waits for it.
+        bytes than its capacity. While no super node of the ISP is alive, what stands and is wanted waits for it. What
+        operators said (`rules`) comes first.
         """
 
 
 @attrs.frozen
 class Limits:
-    """What a resource must reach to be admitted: distinct clients, bytes wanted, and the rate called fast (bytes/s)."""
+    """What a resource must reach to be admitted: distinct clients, bytes wanted, and the rate called fast (bytes/s).
+
+    `half_life` is that of the demand, in seconds. A resource wanted at more than `copy_rate` (bytes/s) is put onto
+    several super nodes.
+    """
 
     min_clients: int
     min_demand: float
     target_speed: float
     half_life: float
+    copy_rate: float = math.inf
+
+    @property
+    def copy_volume(self) -> float:
+        """The demand (bytes, decayed) of a resource that is steadily wanted at `copy_rate`."""
+        return self.copy_rate * self.half_life / math.log(2)
 
 
 @attrs.frozen
-class Claim:
-    """A resource that may have a place: `weight` is what it is worth as a whole."""
+class _Admission:
+    """Why a resource may come in, and how badly it is needed."""
 
-    demand: Demand
+    need: float
+    reason: str
+
+
+@attrs.frozen
+class _Claim:
+    """One copy of a resource that may have a place: `weight` is what it is worth."""
+
+    key: str
+    resource: str
+    length: int
     need: float
     weight: float
     reason: str
     standing: Decision | None = None
+    certain: bool = False
+
+    @property
+    def value(self) -> float:
+        return self.weight / max(self.length, 1)
 
 
 def slowness(demand: Demand, target_speed: float) -> float:
@@ -107,16 +132,22 @@ class ValuePolicy:
     limits: Limits
 
     def decide(
-        self, isp: str, demands: Sequence[Demand], rooms: Sequence[Room], standing: Sequence[Decision], now: float
+        self,
+        isp: str,
+        demands: Sequence[Demand],
+        rooms: Sequence[Room],
+        standing: Sequence[Decision],
+        now: float,
+        rules: Iterable[Rule] = (),
     ) -> Plan:
-        return _plan(isp, demands, rooms, standing, now, self.limits, self._admit)
+        return _Round(isp, demands, rooms, standing, now, rules, self.limits, self._admit).plan()
 
-    def _admit(self, demand: Demand) -> Claim | None:
+    def _admit(self, demand: Demand) -> _Admission | None:
         limits = self.limits
         need = demand.imported + slowness(demand, limits.target_speed)
         if demand.clients < limits.min_clients or demand.volume < limits.min_demand or need < WORTHLESS:
             return None
-        return Claim(demand, need, demand.volume * need, explain(demand, limits))
+        return _Admission(need, hot(demand, limits.target_speed, limits.half_life))
 
 
 @attrs.frozen
@@ -126,196 +157,175 @@ class ThresholdPolicy:
     limits: Limits
 
     def decide(
-        self, isp: str, demands: Sequence[Demand], rooms: Sequence[Room], standing: Sequence[Decision], now: float
+        self,
+        isp: str,
+        demands: Sequence[Demand],
+        rooms: Sequence[Room],
+        standing: Sequence[Decision],
+        now: float,
+        rules: Iterable[Rule] = (),
     ) -> Plan:
-        return _plan(isp, demands, rooms, standing, now, self.limits, self._admit)
+        return _Round(isp, demands, rooms, standing, now, rules, self.limits, self._admit).plan()
 
-    def _admit(self, demand: Demand) -> Claim | None:
+    def _admit(self, demand: Demand) -> _Admission | None:
         limits = self.limits
         if demand.volume < limits.min_demand or demand.speed > limits.target_speed:
             return None
         reason = (
-            f"volume {_bytes(demand.volume)} is at least {_bytes(limits.min_demand)} and speed "
-            f"{_rate(demand.speed)} at most {_rate(limits.target_speed)}"
+            f"volume {in_bytes(demand.volume)} is at least {in_bytes(limits.min_demand)} and speed "
+            f"{in_rate(demand.speed)} at most {in_rate(limits.target_speed)}"
         )
-        return Claim(demand, 1.0, demand.volume, reason)
+        return _Admission(1.0, reason)
 
 
 POLICIES: Final[dict[str, Callable[[Limits], PlacementPolicy]]] = {"value": ValuePolicy, "threshold": ThresholdPolicy}
 """What a configuration may name."""
 
 
-def explain(demand: Demand, limits: Limits) -> str:
-    """Why a resource is wanted near, in words and numbers."""
-    clients = f"{demand.clients} client{'' if demand.clients == 1 else 's'}"
-    parts = [f"hot: {_bytes(demand.volume)} by {clients}, half-life {_duration(limits.half_life)}"]
-    against = f"{_rate(demand.speed)} against {_rate(limits.target_speed)}"
-    parts.append(f"{'slow' if slowness(demand, limits.target_speed) > 0 else 'fast enough'}: {against}")
-    parts.append(f"{demand.imported:.0%} from outside the ISP")
-    return "; ".join(parts)
+class _Round:
+    """One decision for one ISP."""
 
+    def __init__(
+        self,
+        isp: str,
+        demands: Sequence[Demand],
+        rooms: Sequence[Room],
+        standing: Sequence[Decision],
+        now: float,
+        rules: Iterable[Rule],
+        limits: Limits,
+        admit: Callable[[Demand], _Admission | None],
+    ) -> None:
+        self._isp = isp
+        self._demands = {demand.resource: demand for demand in demands}
+        self._rooms = rooms
+        self._now = now
+        self._rules = in_force(rules, isp, now)
+        self._limits = limits
+        self._admit = admit
+        self._stands: dict[str, list[Decision]] = {}
+        for decision in sorted(standing, key=lambda each: (each.since, each.node_id)):
+            self._stands.setdefault(decision.resource, []).append(decision)
+        self._dropped: list[Decision] = []
 
-def rendezvous(resource: str, rooms: Iterable[Room]) -> list[Room]:
-    """The super nodes in the order in which they should hold a resource.
+    def plan(self) -> Plan:
+        claims = [claim for resource in self._resources() for claim in self._claims(resource)]
+        if not self._rooms:
+            # Nowhere to move to. Need was proven before caching cured it and could not be proven again: all waits.
+            waiting = [claim.standing for claim in claims if claim.standing is not None]
+            return Plan(tuple(waiting), tuple(self._dropped))
+        placed = self._place(claims)
+        placed.sort(key=lambda decision: (-decision.value, decision.resource, decision.node_id))
+        return Plan(tuple(placed), tuple(self._dropped))
 
-    Rendezvous hashing by SHA-256, weighted by capacity: each node gets its share, and when one comes or goes only
-    what it holds moves.
-    """
+    def _resources(self) -> list[str]:
+        ruled = (resource for resource in self._rules if resource not in self._stands)
+        new = (resource for resource in self._demands if resource not in self._stands and resource not in self._rules)
+        return [*self._stands, *ruled, *new]
 
-    def score(room: Room) -> float:
-        digest = hashlib.sha256(f"{resource}:{room.node_id}".encode()).digest()
-        # In (0, 1): the logarithm of neither end is of use.
-        point = (int.from_bytes(digest[:7]) + 1) / (2**56 + 2)
-        return -room.capacity / math.log(point)
-
-    return sorted(rooms, key=lambda room: (-score(room), room.node_id))
-
-
-def _plan(
-    isp: str,
-    demands: Sequence[Demand],
-    rooms: Sequence[Room],
-    standing: Sequence[Decision],
-    now: float,
-    limits: Limits,
-    admit: Callable[[Demand], Claim | None],
-) -> Plan:
-    by_resource = {demand.resource: demand for demand in demands}
-    stands = {decision.resource: decision for decision in standing}
-    claims: list[Claim] = []
-    dropped: list[Decision] = []
-    for decision in stands.values():
-        demand = by_resource.get(decision.resource)
+    def _claims(self, resource: str) -> list[_Claim]:
+        """The copies of one resource that may have a place; what stands and may not is dropped on the way."""
+        stands = self._stands.get(resource, [])
+        demand = self._demands.get(resource)
+        rule = self._rules.get(resource)
         volume = 0.0 if demand is None else demand.volume
-        if demand is None or volume < RELEASE * limits.min_demand:
-            why = f"demand fell to {_bytes(volume)}, below {_bytes(RELEASE * limits.min_demand)}"
-            dropped.append(attrs.evolve(decision, reason=why, since=now, value=0.0))
-            continue
-        demand = attrs.evolve(demand, length=max(demand.length, decision.length))
-        claims.append(Claim(demand, decision.need, volume * decision.need, decision.reason, decision))
-    for demand in demands:
-        if demand.resource not in stands and demand.length > 0 and (claim := admit(demand)) is not None:
-            claims.append(claim)
-    if not rooms:
-        # Nowhere to move to. Their need was proven before caching cured it and could not be proven again: they wait.
-        waiting = [claim.standing for claim in claims if claim.standing is not None]
-        return Plan(tuple(waiting), tuple(dropped))
-    placed = _allocate(isp, claims, rooms, now)
-    held = {decision.resource for decision in placed}
-    newcomers = [decision for decision in placed if decision.resource not in stands]
-    for claim in claims:
-        if claim.standing is not None and claim.demand.resource not in held:
-            why = _why_no_room(claim, rooms, newcomers)
-            dropped.append(attrs.evolve(claim.standing, reason=why, since=now, value=_density(claim)))
-    placed.sort(key=lambda decision: (-decision.value, decision.resource))
-    return Plan(tuple(placed), tuple(dropped))
+        length = max([0 if demand is None else demand.length, *(each.length for each in stands)])
+        if rule is not None and rule.kind is RuleKind.BLOCK:
+            self._drop(stands, rule.reason())
+            return []
+        if rule is not None and (length or rule.length):
+            admission = _Admission(stands[0].need if stands else 1.0, rule.reason())
+            claims = self._copies(resource, length or rule.length, volume, admission, stands)
+            return [attrs.evolve(claims[0], certain=True), *claims[1:]]
+        release = RELEASE * self._limits.min_demand
+        if stands and (demand is None or volume < release):
+            self._drop(stands, f"demand fell to {in_bytes(volume)}, below {in_bytes(release)}")
+            return []
+        if stands:
+            return self._copies(resource, length, volume, _Admission(stands[0].need, stands[0].reason), stands)
+        if demand is None or length == 0 or (found := self._admit(demand)) is None:
+            return []
+        return self._copies(resource, length, volume, found, stands)
 
+    def _copies(
+        self, resource: str, length: int, volume: float, admission: _Admission, stands: Sequence[Decision]
+    ) -> list[_Claim]:
+        """The first copy is worth all that is wanted, each further one what the others cannot bear."""
+        one = self._limits.copy_volume
+        claims: list[_Claim] = []
+        for copy in range(max(1, min(len(self._rooms), MOST_COPIES))):
+            stood = stands[copy] if copy < len(stands) else None
+            share, reason = volume, admission.reason
+            if copy:
+                # Half a node's work apart, so that a copy neither comes nor goes for a little.
+                share = min(volume - (copy - 0.5) * one, one)
+                if share <= 0 or (stood is None and volume <= copy * one):
+                    break
+                rate = volume * math.log(2) / self._limits.half_life
+                reason += f" (copy {copy + 1}: {in_rate(rate)}, {in_rate(self._limits.copy_rate)} per super node)"
+            weight = share * admission.need
+            reason = reason if stood is None else stood.reason
+            claims.append(_Claim(f"{resource}/{copy}", resource, length, admission.need, weight, reason, stood))
+        if self._rooms:
+            self._drop(stands[len(claims) :], f"{len(claims)} of {len(stands)} copies are enough for what is wanted")
+        else:
+            claims += [
+                _Claim(f"{resource}/{copy}", resource, length, stood.need, 0.0, stood.reason, stood)
+                for copy, stood in enumerate(stands[len(claims) :], len(claims))
+            ]
+        return claims
 
-def _density(claim: Claim) -> float:
-    return claim.weight / max(claim.demand.length, 1)
+    def _drop(self, stands: Iterable[Decision], why: str, value: float = 0.0) -> None:
+        self._dropped += [attrs.evolve(each, reason=why, since=self._now, value=value) for each in stands]
 
+    def _place(self, claims: Sequence[_Claim]) -> list[Decision]:
+        loads = [
+            Load(
+                key=claim.key,
+                resource=claim.resource,
+                size=claim.length,
+                value=claim.weight * (ADVANTAGE if claim.standing is not None else 1.0),
+                home=None if claim.standing is None else claim.standing.node_id,
+                certain=claim.certain,
+            )
+            for claim in claims
+            if claim.weight > 0 or claim.certain
+        ]
+        where = pack(loads, self._rooms)
+        placed = [self._decision(claim, where[claim.key]) for claim in claims if claim.key in where]
+        newcomers = [each.value for each in placed if each.resource not in self._stands]
+        for claim in claims:
+            if claim.standing is not None and claim.key not in where:
+                self._drop([claim.standing], self._why_no_room(claim, newcomers), claim.value)
+        return placed
 
-def _why_no_room(claim: Claim, rooms: Sequence[Room], newcomers: Sequence[Decision]) -> str:
-    if all(room.capacity < claim.demand.length for room in rooms):
-        return f"its {_bytes(claim.demand.length)} fit into no super node of the ISP any more"
-    if not newcomers:
-        return "the super nodes of the ISP have less room than before"
-    best = max(decision.value for decision in newcomers)
-    return f"gave way to what is worth more: {_density(claim):.2f} against up to {best:.2f} per byte of cache"
+    def _why_no_room(self, claim: _Claim, newcomers: Sequence[float]) -> str:
+        if all(room.capacity < claim.length for room in self._rooms):
+            return f"its {in_bytes(claim.length)} fit into no super node of the ISP any more"
+        if not newcomers:
+            return "the super nodes of the ISP have less room than before"
+        return f"gave way to what is worth more: {claim.value:.2f} against up to {max(newcomers):.2f} per byte of cache"
 
-
-def _allocate(isp: str, claims: Sequence[Claim], rooms: Sequence[Room], now: float) -> list[Decision]:
-    """Give every claim the first node in its order that has room for it, the most valuable claims first."""
-    alive = {room.node_id: room for room in rooms}
-    free = {room.node_id: room.capacity for room in rooms}
-    orders = {room.node_id: 0 for room in rooms}
-    choices = {claim.demand.resource: _preferred(claim, rooms, alive) for claim in claims}
-    waiting = {claim.demand.resource: claim for claim in claims}
-    placed: list[Decision] = []
-    for turn in range(len(rooms)):
-        by_node: dict[str, list[Claim]] = {}
-        for resource, claim in waiting.items():
-            by_node.setdefault(choices[resource][turn].node_id, []).append(claim)
-        for node_id, here in by_node.items():
-            chosen = _choose_here(here, node_id, free[node_id])
-            for claim in chosen[: MAX_ORDERS - orders[node_id]]:
-                del waiting[claim.demand.resource]
-                free[node_id] -= claim.demand.length
-                orders[node_id] += 1
-                placed.append(_decision(isp, claim, node_id, alive, now))
-        if not waiting:
-            break
-    return placed
-
-
-def _preferred(claim: Claim, rooms: Sequence[Room], alive: dict[str, Room]) -> list[Room]:
-    """Where it is comes first: moving costs a fill, and that is what we are here to save."""
-    ranked = rendezvous(claim.demand.resource, rooms)
-    if claim.standing is not None and (home := alive.get(claim.standing.node_id)) is not None:
-        ranked.remove(home)
-        ranked.insert(0, home)
-    return ranked
-
-
-def _choose_here(claims: Sequence[Claim], node_id: str, free: int) -> list[Claim]:
-    held = frozenset(
-        claim.demand.resource for claim in claims if claim.standing is not None and claim.standing.node_id == node_id
-    )
-    items = [
-        Item(
-            claim.demand.resource,
-            claim.demand.length,
-            claim.weight * (ADVANTAGE if claim.standing is not None else 1.0),
+    def _decision(self, claim: _Claim, node_id: str) -> Decision:
+        stood = claim.standing
+        if stood is not None and stood.node_id == node_id:
+            return attrs.evolve(stood, value=claim.value, length=claim.length)
+        reason = claim.reason
+        if stood is not None:
+            alive = any(room.node_id == stood.node_id for room in self._rooms)
+            cause = "has no room for it any more" if alive else "is silent"
+            reason = f"{_without_move(stood.reason)} (moved: {stood.node_id[:8]} {cause})"
+        return Decision(
+            isp=self._isp,
+            resource=claim.resource,
+            node_id=node_id,
+            length=claim.length,
+            need=claim.need,
+            value=claim.value,
+            since=self._now,
+            reason=reason,
         )
-        for claim in claims
-    ]
-    by_resource = {claim.demand.resource: claim for claim in claims}
-    return [by_resource[item.key] for item in choose(items, free, kept=held)]
-
-
-def _decision(isp: str, claim: Claim, node_id: str, alive: dict[str, Room], now: float) -> Decision:
-    value = _density(claim)
-    stood = claim.standing
-    if stood is not None and stood.node_id == node_id:
-        return attrs.evolve(stood, value=value, length=claim.demand.length)
-    reason = claim.reason
-    if stood is not None:
-        cause = "has no room for it any more" if stood.node_id in alive else "is silent"
-        reason = f"{_without_move(stood.reason)} (moved: {stood.node_id[:8]} {cause})"
-    return Decision(
-        isp=isp,
-        resource=claim.demand.resource,
-        node_id=node_id,
-        length=claim.demand.length,
-        need=claim.need,
-        value=value,
-        since=now,
-        reason=reason,
-    )
 
 
 def _without_move(reason: str) -> str:
     return reason.partition(" (moved: ")[0]
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def _rate(speed: float) -> str:
-    for unit in ("B/s", "kB/s"):
-        if speed < 1000:
-            return f"{speed:.0f} {unit}"
-        speed /= 1000
-    return f"{speed:.1f} MB/s"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length and seconds % length == 0 and seconds // length > 1:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -9,7 +9,7 @@ from p2sp.manager.config import ManagerConfig, check_config, database_url, load_
 from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
 from p2sp.manager.placement import POLICIES
-from p2sp.manager.store import SqlNodeRegistry, metadata
+from p2sp.manager.store import VERSION, SqlNodeRegistry, metadata
 from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import load_identity
@@ -32,7 +32,7 @@ def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime
     trust = Trust.from_file(resolve(config_path, config.authority))
     state = resolve(config_path, config.state)
     network_map = load_network_map(config, config_path)
-    database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata)
+    database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata, version=VERSION)
     statistics = ApiClient(reactor, https_url(config.statistics), policy=client_policy(identity, trust))
     limits = config.limits
     manager = Manager(
@@ -44,8 +44,10 @@ def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime
         isp_of=network_map.isp_of if network_map is not None else lambda _: None,
         isps=config.supernode_isps,
         heartbeat_interval=config.heartbeat_seconds,
+        patience=config.patience_seconds,
+        dry_run=config.dry_run,
     )
-    handlers = ManagerApi(manager)
+    handlers = ManagerApi(manager, config.policy, limits)
     api = Api(trust, reactor, role="manager", node_id=identity.node_id, health=handlers.health)
     handlers.mount(api)
     role = RoleService("manager", reactor)

@@ -45,10 +45,10 @@ def merge(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
     return total
 
 
-def percentile(histogram: Mapping[int, int], share: float) -> float:
+def percentile(histogram: Mapping[int, float], share: float) -> float:
     """The rate at or below which `share` (0 to 1) of the bytes moved, in bytes a second; 0 when nothing did."""
     wanted = share * sum(histogram.values())
-    below = 0
+    below = 0.0
     for bucket in sorted(histogram):
         below += histogram[bucket]
         if below and below >= wanted:

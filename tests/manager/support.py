@@ -2,6 +2,7 @@
 
 from p2sp.manager.demand import Demand
 from p2sp.manager.placement import Decision, Limits
+from p2sp.sketches.distinct import sketch_of
 from p2sp.statistics.schema import Rollup
 
 MIB = 1024 * 1024
@@ -28,6 +29,7 @@ def rollup(
     length: int = 64 * MIB,
     completed: int = 0,
     revision: int = 1,
+    first_client: int = 0,
 ) -> Rollup:
     """A rollup with what matters to a test and plain values for the rest."""
     return Rollup(
@@ -46,6 +48,7 @@ def rollup(
         length=length,
         completed=completed,
         revision=revision,
+        nodes=sketch_of(f"client {n}" for n in range(first_client, first_client + clients)),
     )
 
 

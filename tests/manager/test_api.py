@@ -64,7 +64,7 @@ class ApiCase(LoopbackCase):
             isps={},
             heartbeat_interval=5.0,
         )
-        handlers = ManagerApi(self.manager)
+        handlers = ManagerApi(self.manager, "value", LIMITS)
         api = Api(TRUST, reactor, role="manager", health=handlers.health)
         handlers.mount(api)
         self.url = self.serve(api, identity=MANAGER)
@@ -179,7 +179,7 @@ class RemoteOperatorTests(ApiCase):
     """Callers from other machines: an address that is not loopback cannot be had here, so the call is made by hand."""
 
     async def test_only_operators_may_ask_from_afar(self) -> None:
-        handlers = ManagerApi(self.manager)
+        handlers = ManagerApi(self.manager, "value", LIMITS)
 
         async def status(caller: Caller | None) -> int:
             call = Call(caller, "192.0.2.9", {}, {}, None, Headers(), None)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from p2sp.manager.demand import HORIZON, RAW_INTERVALS, DemandTable
+from p2sp.sketches.rates import bucket_of, rate_of
 from p2sp.statistics.schema import Rollup
 from tests.manager.support import MIB, rid, rollup
 
@@ -20,9 +21,10 @@ def histories(draw: st.DrawFn) -> list[Rollup]:
     revision = 0
     rows: list[Rollup] = []
     for number in range(draw(st.integers(1, 12))):
-        server, remote, near = 0, 0, 0
+        server, remote, near, clients = 0, 0, 0, 0
         for _ in range(draw(st.integers(1, 3))):
             server, remote, near = server + draw(counts), remote + draw(counts), near + draw(counts)
+            clients += draw(st.integers(0, 4))
             revision += 1
             speed = draw(st.floats(0, 1e8))
             rows.append(
@@ -31,7 +33,8 @@ def histories(draw: st.DrawFn) -> list[Rollup]:
                     server=server,
                     peer_remote=remote,
                     supernode=near,
-                    clients=draw(st.integers(1, 9)),
+                    clients=clients,
+                    first_client=number,
                     speed=speed,
                     revision=revision,
                 )
@@ -97,11 +100,12 @@ def test_an_interval_that_is_not_over_counts_in_full() -> None:
     [
         ([rollup(clients=3)], 3),
         ([rollup(clients=1), rollup(start=60, clients=1)], 1),
-        ([rollup(clients=1, completed=1), rollup(start=60, clients=1, completed=1)], 2),
+        ([rollup(clients=1), rollup(start=60, clients=1, first_client=1)], 2),
         ([rollup(clients=1, completed=50)], 1),
-        ([rollup(clients=4), rollup(start=60, clients=2, completed=1)], 4),
+        ([rollup(clients=4), rollup(start=60, clients=3, first_client=2)], 5),
+        ([rollup(clients=100), rollup(start=60, clients=100, first_client=50, revision=2)], 144),
     ],
-    ids=["together", "one at length", "one after the other", "one again and again", "busiest"],
+    ids=["together", "one at length", "one after the other", "one again and again", "overlapping", "estimated"],
 )
 def test_clients(rows: list[Rollup], clients: int) -> None:
     table = DemandTable(60.0)
@@ -114,9 +118,44 @@ def test_clients(rows: list[Rollup], clients: int) -> None:
 def test_clients_of_long_ago_are_not_counted() -> None:
     table = DemandTable(60.0)
     table.take([rollup(clients=9, server=100 * MIB)], 60.0)
-    found = table.of("campus", rid(1), 60.0 + 121.0)
+    table.take([rollup(start=120, clients=3, first_client=7, revision=2)], 180.0)
+    counts = []
+    for now in (180.0, 239.0, 240.0, 359.0, 360.0, 480.0):
+        found = table.of("campus", rid(1), now)
+        assert found is not None
+        counts.append(found.clients)
+    # Periods are two half-lives: nine in the first, three in the second of whom two are known from the first.
+    assert counts == [10, 10, 3, 3, 0, 0]
+
+
+def test_a_longer_interval_takes_the_place_of_what_it_covers() -> None:
+    rows = [rollup(start=60.0 * n, server=MIB, speed=1e6 * (n + 1), revision=n + 1) for n in range(20)]
+    whole = rollup(start=0.0, seconds=600.0, server=10 * MIB, speed=5.5e6, revision=10)
+    straight, late, alone = DemandTable(1e6), DemandTable(1e6), DemandTable(1e6)
+    straight.take([*rows[:10], whole, *rows[10:]], 1200.0)
+    late.take([whole, *rows[5:]], 1200.0)
+    alone.take([whole], 600.0)
+    for table in (straight, late):
+        found = table.of("campus", rid(1), 1200.0)
+        assert found is not None
+        assert found.volume == pytest.approx(20 * MIB, rel=1e-3)
+        assert found.speed == pytest.approx(10.5e6, rel=1e-3)
+    assert alone.take(rows[:10], 600.0) == 0
+
+
+def test_slow_is_what_the_slowest_fifth_gets() -> None:
+    table = DemandTable(60.0)
+    slow, fast = bucket_of(50_000.0), bucket_of(9e6)
+    old = structs.replace(rollup(server=MIB), speeds={slow: MIB})
+    new = structs.replace(rollup(start=60, server=2 * MIB, revision=2), speeds={fast: 2 * MIB})
+    table.take([old, new], 120.0)
+    found = table.of("campus", rid(1), 120.0)
     assert found is not None
-    assert found.clients == 0
+    assert found.slow == rate_of(slow)
+    table.take([structs.replace(new, start=120.0, revision=3)], 600.0)
+    found = table.of("campus", rid(1), 600.0)
+    assert found is not None
+    assert found.slow == rate_of(fast)
 
 
 def test_unknown_isps_and_what_lies_beyond_the_horizon_do_not_count() -> None:

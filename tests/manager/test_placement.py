@@ -8,15 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2sp.manager.demand import Demand
+from p2sp.manager.packing import Room, rendezvous
 from p2sp.manager.placement import (
     ADVANTAGE,
     POLICIES,
     Decision,
     Plan,
-    Room,
     ThresholdPolicy,
     ValuePolicy,
-    rendezvous,
 )
 from tests.manager.support import LIMITS, MIB, decision, demand, rid
 
