@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.isp_lab.cases import CASES, Entry, Size
 from benchmarks.isp_lab.network import Network
+from benchmarks.isp_lab.ours import OURS
 from benchmarks.isp_lab.processes import LabError
 from benchmarks.isp_lab.race import Race, Result
 from benchmarks.isp_lab.report import as_data, details, table
@@ -79,7 +80,7 @@ def entries(given: argparse.Namespace) -> list[Entry]:
 
 
 def run_inside(given: argparse.Namespace) -> int:
-    """In the sandbox: build, race, tell; 0 when every race went well."""
+    """In the sandbox: build, race, tell; 0 when all of our own races went well."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     furnish()
     results: list[Result] = []
@@ -98,7 +99,7 @@ def run_inside(given: argparse.Namespace) -> int:
     print(table(results), flush=True)
     if given.json is not None:
         given.json.write_text(json.dumps([as_data(result) for result in results], indent=1) + "\n")
-    return int(any(result.failed for result in results))
+    return int(any(result.failed is not None and result.name.startswith(OURS) for result in results))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,9 @@ from benchmarks.isp_lab.network import CONTROL_NAME
 from benchmarks.isp_lab.plan import CONTROL, Host, Isp, Plan
 from benchmarks.isp_lab.processes import Group
 from p2sp.site.layout import MAP, PKI, NetworkFolder, Service
+
+OURS: Final = "p2sp"
+"""What the names of all our contenders begin with."""
 
 SEED: Final = "3600"
 """Seconds a client goes on serving: longer than any race."""
@@ -43,7 +45,7 @@ class Ours:
     _resource: str = ""
 
     def __attrs_post_init__(self) -> None:
-        self.name = self.name or f"p2sp {self.mode}"
+        self.name = self.name or f"{OURS} {self.mode}"
 
     def prepare(self, plan: Plan, group: Group, file: Path, logs: Path) -> None:
         self._folder = folder = group.folder / "network"
@@ -147,8 +149,3 @@ def _with_path(command: list[str]) -> list[str]:
     """The same, with this checkout's packages to import, whatever folder it runs in."""
     root = str(Path(__file__).resolve().parents[2])
     return ["env", f"PYTHONPATH={root}", *command]
-
-
-def placed(text: str) -> bool:
-    """Whether a super node's log says that it holds the file."""
-    return re.search(r"holding \S+, \d+ bytes", text) is not None

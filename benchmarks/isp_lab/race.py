@@ -65,6 +65,9 @@ class Result:
     bound: float
     courses: list[Course]
     counts: Counts
+    length: float
+    """Seconds from the first start to the last end."""
+
     busy: float
     """Share of all cores that was busy between start and end."""
 
@@ -94,8 +97,7 @@ class Result:
     @property
     def own_share(self) -> float:
         """The share of all cores that the race's own processes used, without what the kernel did for them unasked."""
-        length = self.samples[-1]["seconds"] if self.samples else 0.0
-        return sum(self.cpu.values()) / (length * (os.cpu_count() or 1)) if length else 0.0
+        return sum(self.cpu.values()) / (self.length * (os.cpu_count() or 1))
 
     @property
     def origin_copies(self) -> float:
@@ -137,8 +139,6 @@ class Race:
         folder = WORK / "race"
         root = folder / "root"
         root.mkdir(parents=True)
-        for place in (WORK, folder, root):
-            place.chmod(0o755)
         self._logs.mkdir(parents=True, exist_ok=True)
         digest = make_file(root / FILE, self._rules.size)
         try:
@@ -150,7 +150,9 @@ class Race:
                 ]
                 used = {process.name: process.cpu for process in group.processes}
                 before, machine = network.counts(), Machine()
+                began = time.monotonic()
                 failed = self._watch(network, clients)
+                length = time.monotonic() - began
                 busy, counts = machine.busy, network.counts().since(before)
                 cpu = {process.name: process.cpu - used[process.name] for process in group.processes}
             for client in clients:
@@ -159,7 +161,7 @@ class Race:
             shutil.rmtree(folder)
         name = self._contender.name
         courses = list(self._courses.values())
-        return Result(name, self._rules.size, bound, courses, counts, busy, cpu, self._samples, failed)
+        return Result(name, self._rules.size, bound, courses, counts, length, busy, cpu, self._samples, failed)
 
     def _watch(self, network: Network, clients: list[Client]) -> str | None:
         """Let them go and see to it that all get there; why not, if they do not."""

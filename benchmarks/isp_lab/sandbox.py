@@ -96,7 +96,6 @@ def furnish() -> None:
     subprocess.run(["mount", "-t", "tmpfs", "lab", "/run"], check=True)
     for folder in (WORK, Path("/run/netns")):
         folder.mkdir()
-        folder.chmod(0o755)
 
 
 def _unshare() -> list[str]:

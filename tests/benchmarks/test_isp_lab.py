@@ -113,6 +113,7 @@ def test_report_tells_of_who_failed() -> None:
         bound=20.0,
         courses=[Course("h1-1", 1, 20e6, seconds=25.0, right=True), Course("h1-2", 1, 20e6)],
         counts=Counts(some, {"isp1": some}, {"isp1": Count()}),
+        length=25.0,
         busy=0.5,
         cpu={"some-h1-1": 2.0},
         samples=[],
