@@ -18,7 +18,6 @@ from p2sp.tracker.config import TrackerConfig
 from p2sp.tracker.entry import Entry
 from p2sp.tracker.memory import MemorySwarmStore
 from p2sp.tracker.service import make_service
-from p2sp.tracker.tap import Options
 
 LENGTH = 4_000_000_000
 
@@ -49,7 +48,6 @@ def main() -> None:
     """Fill and run."""
     config_path, peers, swarms = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
-    assert Options is not None
     role = make_service(load_config(config_path, TrackerConfig), config_path, reactor)  # type: ignore[arg-type]
     [store] = [each for each in gc.get_objects() if isinstance(each, MemorySwarmStore)]
     before = resident()

@@ -40,7 +40,7 @@ class Tracker:
     """A tracker without its network: swarms, choice of nodes, and the account of the downloads.
 
     `interval` is in seconds. `now` never goes back and counts silence, `wall` is seconds since 1970 and stamps
-    samples. Where the network map knows no ISP, `asns` may. `epoch` is made anew with each empty store. `home` and
+    samples. Where the network map knows no ISP, `asns` may. `epoch` is made anew with each empty store.
     `others` are the trackers it can name besides itself.
     """
 
