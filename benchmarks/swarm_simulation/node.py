@@ -1,4 +1,4 @@
-"""What does one node do in a simulated swarm? It asks the product's scheduler, and gives what its choker lets it give."""
+"""What does one node of a simulated swarm do? It asks the product's scheduler, and serves whom its choker chooses."""
 
 from collections.abc import Collection
 from random import Random
@@ -172,7 +172,8 @@ class Node:
 
     def feed(self, link: Link, now: float) -> None:
         """Ask a source for as much as it takes."""
-        while len(link.jobs) < SLOTS and not link.choked and not self.complete and not self.gone:
+        slots = 1 if link.owner.kind is Kind.SERVER and not link.given else SLOTS
+        while len(link.jobs) < slots and not link.choked and not self.complete and not self.gone:
             assignment = self.scheduler.next_span(link.owner.name, now)
             if assignment is None:
                 return

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CLEARLY = 0.5
 """What is in the ISP is fetched from outside by who brings this part of all that sources inside bring together."""
 
+SAVED = 5.0
+"""Seconds that this must save."""
+
 WORTH_TRYING = 30.0
 """Seconds that the way inside must still take before one outside of which nothing is known is tried beside it."""
 
@@ -120,9 +123,15 @@ class Border:
         return ~(self._inside.known | self._outside.known)
 
     def rarest(self, source: SourceState, among: int) -> int:
-        """Of these pieces the rarest: inside for a source inside, anywhere for others."""
+        """Of these pieces the rarest: inside for a source inside, anywhere for others; of a bringer's pieces the next."""
         rare = self._inside.rarest(among)
-        return rare if source.inside else self._outside.rarest(rare)
+        if source.inside:
+            return rare
+        rare = self._outside.rarest(rare)
+        if not self.guarded or rare & self._inside.known:
+            return rare
+        mine = self._isp.mine(rare)
+        return self._isp.next(mine) if mine else self._isp.last(rare)
 
     def tiers(
         self, source: SourceState, sources: Collection[SourceState], wanted: int, free: int, piece: int, now: float
@@ -174,13 +183,14 @@ class Border:
             return False
         rate = _rate_of([each for each in sources if each.inside], now)
         if rate <= 0:
-            return now - self._moved_inside >= GRACE
+            return now - self._moved_inside >= GRACE + self._isp.usual
         if self._mode is Mode.OFFLOAD:
             return rate < self._floor_rate
         if not idle:
             return False
         if source.rate.age(now) >= SETTLE:
-            return source.expects(now) >= CLEARLY * rate
+            more = source.expects(now)
+            return more >= CLEARLY * rate and left / rate - left / (rate + more) >= SAVED
         trying = any(each.running and each.rate.age(now) < SETTLE for each in sources if not each.inside)
         return not trying and left / rate >= WORTH_TRYING
 

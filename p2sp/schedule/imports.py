@@ -18,13 +18,13 @@ from p2sp.schedule.bits import each
 WIDTH = 4096
 """Pieces whose order is worked out; further ones have that of the piece so many before."""
 
-HELP = 2.0
-"""Another's pieces may be taken once that one would need so many times the time we need for one."""
+HELP = 3.0
+"""Another's pieces may be taken once that one would need so many times the time that one takes us, or takes on average."""
 
 SLACK = 1.0
 """Seconds on top of that: what is on its way and what is told of it take a moment."""
 
-DESPAIR = 2.0
+DESPAIR = 3.0
 """So many times that long after which anybody may take them, whoever is next in the order."""
 
 
@@ -104,6 +104,12 @@ class Roster:
             self._members[bringer].own |= 1 << at
         self._turns = (frozenset(), {})
 
+    @property
+    def usual(self) -> float:
+        """Seconds in which a node of the group brings a piece, on average; 0.0 while nobody did."""
+        seconds = [(m.last - m.since) / m.brought for m in self._members.values() if m.brought]
+        return sum(seconds) / len(seconds) if seconds else 0.0
+
     def arrived(self, pieces: int, now: float) -> None:
         """These pieces have come to be in the group: whoever was to bring them moves."""
         for at in each(self._fold(pieces)):
@@ -116,20 +122,21 @@ class Roster:
         return lacking & self._unfold(self._members[self._me].own)
 
     def help(self, lacking: int, mine: float, now: float) -> int:
-        """What of others' pieces we may bring, having nothing of our own left to: of those who would take too long.
+        """What of others' pieces we may bring, if all of ours are there: of those who would take too long.
 
         `mine` is how many seconds a piece takes us. Of those who have nothing left to bring either the next in the
         order helps; whoever it is, once that took too long as well.
         """
         folded = self._fold(lacking)
-        seconds = [m.pace(now, 0.0) for m in self._members.values() if m.brought]
-        usual = sum(seconds) / len(seconds) if seconds else 0.0
-        idle = frozenset(node for node, member in self._members.items() if not member.own & folded) | {self._me}
+        usual = self.usual
+        idle = frozenset(node for node, member in self._members.items() if not member.own & folded)
+        if self._me not in idle:
+            return 0
         if self._turns[0] != idle:
             self._turns = (idle, {})
         turns = self._turns[1]
         taken = 0
-        enough = HELP * mine + SLACK
+        enough = HELP * max(mine, usual) + SLACK
         for node, member in self._members.items():
             undone = member.own & folded
             if not undone or node == self._me:
@@ -144,6 +151,20 @@ class Roster:
                     if turns[at] == self._me:
                         taken |= 1 << at
         return lacking & self._unfold(taken)
+
+    def next(self, pieces: int) -> int:
+        """Of these pieces one of ours: those who help begin at the other end."""
+        scores = self._members[self._me].scores
+        return 1 << max(each(pieces), key=lambda piece: scores[piece % self._width])
+
+    def last(self, pieces: int) -> int:
+        """Of these pieces of others the one that its bringer comes to last."""
+
+        def score(piece: int) -> int:
+            at = piece % self._width
+            return self._members[self._bringers[at]].scores[at]
+
+        return 1 << min(each(pieces), key=score)
 
     def _first(self, nodes: Iterable[str], piece: int) -> str:
         return max(nodes, key=lambda node: (self._members[node].scores[piece], node))
