@@ -11,7 +11,8 @@ from p2sp.manager.placement import POLICIES, Limits
 from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
-from p2sp.ops.config import Base, parse_duration, parse_rate, parse_size, resolve
+from p2sp.ops.config import parse_duration, parse_rate, parse_size, resolve
+from p2sp.ops.pages.config import PagesConfig, check_pages
 from p2sp.tracker.schema import NodeId, Text
 
 Duration = str | int | float
@@ -19,7 +20,7 @@ Duration = str | int | float
 _LONGEST: Final = 86_400.0
 
 
-class ManagerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class ManagerConfig(PagesConfig, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A manager's configuration; `etc/manager.toml` explains each setting."""
 
     statistics: str
@@ -89,6 +90,7 @@ def check_config(config: ManagerConfig, path: Path) -> None:
         seconds = check.read(key, lambda key=key: parse_duration(getattr(config, key)))  # type: ignore[misc]
         check.need(0 < seconds <= _LONGEST, key, "must be more than 0 and at most a day")
     load_network_map(config, path)
+    check_pages(config, path)
 
 
 def load_network_map(config: ManagerConfig, path: Path) -> NetworkMap | None:

@@ -122,15 +122,13 @@ class _Packing:
 
     def place(self, load: Load) -> bool:
         """Put it onto the first node in its order that has room."""
-        for room in self._preferred(load):
-            if self.fits(load, room.node_id):
-                self.put(load, room.node_id)
-                return True
-        return False
-
-    def _preferred(self, load: Load) -> list[Room]:
+        able = [room for room in self.rooms if self.fits(load, room.node_id)]
+        if not able:
+            return False
         # Where it is already nothing needs to be fetched.
-        return sorted(rendezvous(load.resource, self.rooms), key=lambda room: load.resource not in room.holds)
+        best = min(rendezvous(load.resource, able), key=lambda room: load.resource not in room.holds)
+        self.put(load, best.node_id)
+        return True
 
 
 def _improve(packing: _Packing, left: list[Load]) -> None:

@@ -293,18 +293,21 @@ class _Round:
         ]
         where = pack(loads, self._rooms)
         placed = [self._decision(claim, where[claim.key]) for claim in claims if claim.key in where]
-        newcomers = [each.value for each in placed if each.resource not in self._stands]
+        newcomers = [claim for claim in claims if claim.key in where and claim.resource not in self._stands]
         for claim in claims:
             if claim.standing is not None and claim.key not in where:
                 self._drop([claim.standing], self._why_no_room(claim, newcomers), claim.value)
         return placed
 
-    def _why_no_room(self, claim: _Claim, newcomers: Sequence[float]) -> str:
+    def _why_no_room(self, claim: _Claim, newcomers: Sequence[_Claim]) -> str:
         if all(room.capacity < claim.length for room in self._rooms):
             return f"its {in_bytes(claim.length)} fit into no super node of the ISP any more"
         if not newcomers:
             return "the super nodes of the ISP have less room than before"
-        return f"gave way to what is worth more: {claim.value:.2f} against up to {max(newcomers):.2f} per byte of cache"
+        best = max(newcomer.value for newcomer in newcomers)
+        if best <= claim.value and any(newcomer.certain for newcomer in newcomers):
+            return "gave way to what an operator wants there"
+        return f"gave way to what is worth more: {claim.value:.2f} against up to {best:.2f} per byte of cache"
 
     def _decision(self, claim: _Claim, node_id: str) -> Decision:
         stood = claim.standing

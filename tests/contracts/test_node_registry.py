@@ -13,12 +13,14 @@ from zope.interface.verify import verifyObject
 
 from p2sp.manager.interfaces import INodeRegistry, SuperNode
 from p2sp.manager.placement import Decision, Plan
+from p2sp.manager.rules import Rule, RuleKind
 from p2sp.manager.store import MAX_DROPPED, SqlNodeRegistry, metadata
 from p2sp.ops.database import Database
 from tests.manager.support import decision, rid
 
 reactor: Any = installed_reactor
 
+RULE = Rule(0, RuleKind.PIN, rid(1), "campus", 2**40, 10.0, None, "c" * 64, "exam week")
 NODE = SuperNode("a" * 64, "https://node.example:9006", "192.0.2.7", 9007, "campus", 2**40, 5, 7, 100.0)
 
 
@@ -106,6 +108,39 @@ class Contract:
         assert found[0].isp == "abroad"
         assert found[1] == gone[-1]
         assert await registry.dropped("campus", 2) == [gone[-1], gone[-2]]
+
+    async def test_one_resource_on_several_nodes(self) -> None:
+        registry = self.registry()
+        both = [decision(rid(1), letter * 64) for letter in "ab"]
+        await registry.enact("campus", plan(*both, decision(rid(2))))
+        assert await registry.placed(rid(1)) == both
+        await registry.enact("campus", plan(both[1]))
+        assert await registry.placed(rid(1)) == both[1:]
+        assert await registry.placed(rid(2)) == []
+
+    async def test_rules_are_kept_under_numbers_that_never_come_again(self) -> None:
+        registry = self.registry()
+        first = await registry.add_rule(RULE)
+        second = await registry.add_rule(attrs.evolve(RULE, kind=RuleKind.PREHEAT, isp=None, until=50.0))
+        assert first == attrs.evolve(RULE, number=first.number)
+        assert await registry.rules(0, 10) == [first, second]
+        assert await registry.rules(1, 10) == [second]
+        assert await registry.rule(second.number) == second
+        assert await registry.remove_rule(second.number)
+        assert not await registry.remove_rule(second.number)
+        assert await registry.rule(second.number) is None
+        third = await registry.add_rule(RULE)
+        assert third.number > second.number
+
+    async def test_rules_that_are_over(self) -> None:
+        registry = self.registry()
+        for_ever = await registry.add_rule(RULE)
+        for_now = await registry.add_rule(attrs.evolve(RULE, until=50.0))
+        assert await registry.rules_at(49.9) == [for_ever, for_now]
+        assert await registry.rules_at(50.0) == [for_ever]
+        assert await registry.forget_rules(50.0) == 0
+        assert await registry.forget_rules(51.0) == 1
+        assert await registry.rules(0, 10) == [for_ever]
 
     async def test_the_cursor_is_the_last_one_known_at_a_moment(self) -> None:
         registry = self.registry()

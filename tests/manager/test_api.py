@@ -13,7 +13,8 @@ from p2sp.manager.client import ManagerClient
 from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
 from p2sp.manager.placement import Plan, ValuePolicy
-from p2sp.manager.schema import Heartbeat, Held
+from p2sp.manager.rules import RuleKind
+from p2sp.manager.schema import Heartbeat, Held, RuleRequest
 from p2sp.manager.store import SqlNodeRegistry, metadata
 from p2sp.net.authority import Authority
 from p2sp.net.calls import ApiError, Call
@@ -150,6 +151,55 @@ class OperatorTests(ApiCase):
         (node,) = (await self.caller(OPERATOR).nodes()).nodes
         assert not node.alive
 
+    async def test_what_a_node_holds(self) -> None:
+        held = [Held(rid(2), 9, 0.5), Held(rid(1), 9, 1.0)]
+        await self.caller(SUPERNODE).heartbeat(structs.replace(BEAT, held=held))
+        client = self.caller(OPERATOR)
+        assert (await client.held(SUPERNODE.node_id)).held == held[::-1]
+        assert (await client.held(SUPERNODE.node_id, 1, 1)).held == held[:1]
+        assert (await client.held("f" * 64)).held == []
+
+    async def test_a_rehearsal_names_its_policy(self) -> None:
+        await self.manager.sync()
+        await self.registry.enact("campus", Plan((decision(rid(1), "b" * 64),), ()))
+        client = self.caller(OPERATOR)
+        found = await client.rehearsal("threshold")
+        assert (found.policy, found.placed, found.kept) == ("threshold", [], 0)
+        assert [(each.resource, each.state) for each in found.dropped] == [(rid(1), "proposed")]
+        assert (await client.rehearsal()).policy == "value"
+        assert "threshold, value" in str(await self.refused(client.rehearsal("magic")))
+        assert len(await self.registry.standing()) == 1
+
+    async def test_rules_come_and_go(self) -> None:
+        client = self.caller(OPERATOR)
+        await self.caller(SUPERNODE).heartbeat(BEAT)
+        pin = await client.add_rule(RuleRequest(RuleKind.PIN, rid(1), "campus", MIB, note="exam week"))
+        preheat = await client.add_rule(RuleRequest(RuleKind.PREHEAT, rid(2), length=MIB))
+        assert (pin.by, pin.until, pin.note) == (OPERATOR.node_id, None, "exam week")
+        assert preheat.until == 1_000_000.0 + 86_400.0
+        assert (await client.rules()).rules == [pin, preheat]
+        assert (await client.rules(1, 1)).rules == [preheat]
+        await self.manager.sync()
+        await self.manager.decide()
+        status = await client.rule(pin.number)
+        assert status.rule == pin
+        (target,) = status.targets
+        assert (target.isp, target.node_id, target.state) == ("campus", SUPERNODE.node_id, "ordered")
+        assert target.reason == f"pinned by an operator (rule {pin.number}: exam week)"
+        await client.remove_rule(pin.number)
+        assert "404" in str(await self.refused(client.remove_rule(pin.number)))
+        assert "404" in str(await self.refused(client.rule(pin.number)))
+        assert "404" in str(await self.refused(self.client(self.url, OPERATOR).get("/v1/rules/x", dict)))
+        assert "$.length" in str(await self.refused(client.add_rule(RuleRequest(RuleKind.PIN, rid(9)))))
+
+    async def test_rules_are_taken_from_operators_only_also_on_the_same_machine(self) -> None:
+        pin = RuleRequest(RuleKind.PIN, rid(1), length=MIB)
+        for identity in (None, STRANGER, SUPERNODE):
+            client = self.caller(identity, "127.0.0.1")
+            await self.refused(client.add_rule(pin))
+            await self.refused(client.remove_rule(1))
+            assert (await client.rules()).rules == []
+
     async def test_whoever_is_on_the_same_machine_may_ask(self) -> None:
         assert (await self.caller(None, "127.0.0.1").nodes()).nodes == []
         assert (await self.caller(STRANGER).placements()).placements == []
@@ -186,6 +236,8 @@ class RemoteOperatorTests(ApiCase):
             try:
                 await handlers.nodes(call)
                 await handlers.placements(call)
+                await handlers.rules(call)
+                await handlers.rehearsal(call)
             except ApiError as error:
                 return error.status
             return 200

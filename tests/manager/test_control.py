@@ -1,16 +1,20 @@
 """Does the loop from statistics to orders hold when servers, nodes and the manager itself come and go?"""
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
+import pytest
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
-from p2sp.manager.placement import ValuePolicy
-from p2sp.manager.schema import Heartbeat, HeartbeatAnswer, Held
+from p2sp.manager.placement import ThresholdPolicy, ValuePolicy
+from p2sp.manager.rules import RuleKind
+from p2sp.manager.ruling import UnknownLengthError
+from p2sp.manager.schema import Heartbeat, HeartbeatAnswer, Held, RuleRequest, Trouble
 from p2sp.manager.store import SqlNodeRegistry
 from p2sp.manager.store import metadata as manager_tables
 from p2sp.net.errors import Unreachable
@@ -25,6 +29,7 @@ reactor: Any = installed_reactor
 
 START = 1_000_000.0
 NODE_A, NODE_B = "a" * 64, "b" * 64
+OPERATOR = "e" * 64
 ISPS = {"10.1.0.1": "campus", "10.1.0.2": "campus", "10.2.0.1": "town"}
 
 
@@ -63,7 +68,7 @@ class ControlTests(TestCase):
     def new_statistics(self) -> SqlStatisticsStore:
         return SqlStatisticsStore(self.database(statistics_tables), interval=10.0)
 
-    def start(self) -> Manager:
+    def start(self, **options: Any) -> Manager:
         return Manager(
             self.registry,
             self.statistics,
@@ -73,6 +78,7 @@ class ControlTests(TestCase):
             isp_of=ISPS.get,
             isps={"f" * 64: "by hand"},
             heartbeat_interval=5.0,
+            **options,
         )
 
     async def download(self, resource: str = rid(1), *, isp: str = "campus", clients: int = 3) -> None:
@@ -229,6 +235,145 @@ class ControlTests(TestCase):
         await self.turn()
         assert (await self.beat(NODE_A, "192.0.2.1")).desired == []
         assert len((await self.beat("f" * 64, "192.0.2.1")).desired) == 1
+
+    async def test_who_restarts_within_patience_keeps_its_placements_and_nobody_fetches(
+        self,
+    ) -> None:
+        self.manager = self.start(patience=300.0)
+        await self.download(clients=9)
+        await self.beat()
+        await self.turn()
+        for _ in range(10):
+            self.clock.advance(20.0)
+            assert (await self.beat(NODE_B, "10.1.0.2")).desired == []
+            await self.turn()
+        assert [node.alive for node in await self.manager.nodes(0, 10)] == [False, True]
+        assert len((await self.beat()).desired) == 1
+        self.clock.advance(301.0)
+        await self.download(clients=9)
+        await self.beat(NODE_B, "10.1.0.2")
+        await self.turn()
+        assert len((await self.beat(NODE_B, "10.1.0.2")).desired) == 1
+
+    async def test_who_comes_back_with_what_it_had_gets_it_again(self) -> None:
+        for number in range(4):
+            await self.download(rid(number))
+        whole = [Held(rid(number), 64 * MIB, 1.0) for number in range(4)]
+        await self.beat(NODE_B, "10.1.0.2", held=whole)
+        await self.beat(NODE_A)
+        await self.turn()
+        assert len((await self.beat(NODE_B, "10.1.0.2", held=whole)).desired) == 4
+        assert (await self.beat(NODE_A)).desired == []
+
+    async def test_a_dry_run_tells_and_changes_nothing(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        self.manager = self.start(dry_run=True)
+        await self.download(rid(2))
+        told: list[Any] = []
+        observer = cast(ILogObserver, told.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for _ in range(3):
+            await self.turn()
+        assert [order.resource for order in (await self.beat()).desired] == [rid(1)]
+        lines = [formatEvent(event) for event in told if event.get("dry")]
+        assert len(lines) == 1
+        assert lines[0].startswith(f"only rehearsed: campus: {rid(2)} onto {NODE_A[:16]}: hot: ")
+
+    async def test_a_rehearsal_says_what_another_policy_would_do(self) -> None:
+        await self.download(clients=1)
+        await self.beat()
+        await self.turn()
+        assert (await self.beat()).desired == []
+        ((before, same),) = await self.manager.rehearse()
+        ((_, other),) = await self.manager.rehearse(ThresholdPolicy(LIMITS))
+        assert (before, same.placed) == ([], ())
+        assert [each.resource for each in other.placed] == [rid(1)]
+        assert await self.registry.standing() == []
+
+    async def test_a_preheat_is_followed_target_by_target(self) -> None:
+        ruling = self.manager.ruling
+        with pytest.raises(UnknownLengthError):
+            await ruling.add(RuleRequest(RuleKind.PREHEAT, rid(7)), OPERATOR)
+        rule = await ruling.add(RuleRequest(RuleKind.PREHEAT, rid(7), length=MIB, seconds=60.0), OPERATOR)
+        assert (rule.by, rule.until) == (OPERATOR, START + 60)
+        assert await self.targets(rule.number) == []
+        await self.beat()
+        await self.beat(NODE_B, "10.2.0.1")
+        assert await self.targets(rule.number) == [("campus", None, "waiting"), ("town", None, "waiting")]
+        await self.turn()
+        assert await self.targets(rule.number) == [("campus", NODE_A, "ordered"), ("town", NODE_B, "ordered")]
+        await self.beat(held=[Held(rid(7), 9, 0.5)])
+        await self.beat(NODE_B, "10.2.0.1", troubles=[Trouble(rid(7), "no source has it")])
+        assert await self.targets(rule.number) == [("campus", NODE_A, "filling"), ("town", NODE_B, "failed")]
+        await self.beat(held=[Held(rid(7), 9, 1.0)])
+        assert (await self.targets(rule.number))[0] == ("campus", NODE_A, "held")
+        self.clock.advance(60.0)
+        await self.beat()
+        await self.turn()
+        assert {state for _, _, state in await self.targets(rule.number)} == {"over"}
+        self.clock.advance(31 * 86_400.0)
+        await self.turn()
+        assert await ruling.status(rule.number) is None
+
+    async def targets(self, number: int) -> list[tuple[str, str | None, str]]:
+        status = await self.manager.ruling.status(number)
+        assert status is not None
+        return [(each.isp, each.node_id, each.state) for each in status.targets]
+
+    async def test_the_length_of_what_is_wanted_or_held_is_known(self) -> None:
+        await self.download()
+        await self.turn()
+        rule = await self.manager.ruling.add(RuleRequest(RuleKind.PIN, rid(1), isp="nowhere"), OPERATOR)
+        assert (rule.length, rule.until) == (64 * MIB, None)
+        assert await self.targets(rule.number) == [("nowhere", None, "no-supernode")]
+        block = await self.manager.ruling.add(RuleRequest(RuleKind.BLOCK, rid(9), isp="campus"), OPERATOR)
+        assert await self.targets(block.number) == [("campus", None, "blocked")]
+
+    async def test_load_is_what_was_served_since_the_last_report(self) -> None:
+        await self.beat(uploaded=1000, held=[Held(rid(1), 9, 0.5), Held(rid(2), 9, 1.0)])
+        self.clock.advance(4.0)
+        await self.beat(uploaded=9000, held=[Held(rid(1), 9, 0.5), Held(rid(2), 9, 1.0)])
+        (node,) = await self.manager.nodes(0, 10)
+        assert (node.upload_rate, node.whole, node.filling, node.alive) == (2000.0, 1, 1, True)
+        self.clock.advance(1.0)
+        await self.beat(uploaded=5)
+        (node,) = await self.manager.nodes(0, 10)
+        assert node.upload_rate == 0.0
+
+    async def test_statistics_restored_from_a_backup_are_read_anew(self) -> None:
+        await self.download()
+        await self.turn()
+        backup = self.statistics.store
+        self.statistics.store = self.new_statistics()
+        self.clock.advance(10.0)
+        for _ in range(3):
+            await self.download(rid(2))
+        await self.turn()
+        self.statistics.store = backup
+        self.clock.advance(1.0)
+        await self.download(rid(3))
+        await self.beat()
+        await self.turn()
+        assert {order.resource for order in (await self.beat()).desired} == {rid(1), rid(2), rid(3)}
+
+    async def test_days_of_separation_lose_nothing_that_counts(self) -> None:
+        await self.download()
+        await self.beat()
+        await self.turn()
+        self.statistics.away = True
+        for _ in range(4):
+            self.clock.advance(86_400.0)
+            await self.download(rid(2))
+            await self.turn()
+            while await self.statistics.store.thin(self.clock.seconds(), 1000):
+                pass
+        self.statistics.away = False
+        await self.beat()
+        await self.turn()
+        assert [order.resource for order in (await self.beat()).desired] == [rid(2)]
 
     async def test_long_silent_nodes_are_no_longer_listed(self) -> None:
         await self.beat()
