@@ -123,7 +123,7 @@ class Border:
         return ~(self._inside.known | self._outside.known)
 
     def rarest(self, source: SourceState, among: int) -> int:
-        """Of these pieces the rarest: inside for a source inside, anywhere for others; of a bringer's pieces the next."""
+        """Of these pieces the rarest: inside for a source inside, anywhere for others; of those of a bringer one."""
         rare = self._inside.rarest(among)
         if source.inside:
             return rare

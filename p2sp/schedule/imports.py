@@ -19,7 +19,7 @@ WIDTH = 4096
 """Pieces whose order is worked out; further ones have that of the piece so many before."""
 
 HELP = 3.0
-"""Another's pieces may be taken once that one would need so many times the time that one takes us, or takes on average."""
+"""Another's pieces may be taken once they would take so many times the time that one takes us, or takes on average."""
 
 SLACK = 1.0
 """Seconds on top of that: what is on its way and what is told of it take a moment."""

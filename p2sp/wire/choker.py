@@ -22,6 +22,9 @@ QUOTA: Final = 16 * 1024 * 1024
 LONGEST_TURN: Final = 120.0
 """Seconds after which a turn ends however little was taken."""
 
+ASLEEP: Final = 3.0
+"""Seconds after which somebody who is served and takes nothing keeps nobody else from a slot."""
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -49,6 +52,8 @@ class _Standing:
     rate: float = 0.0
     turn_since: float = 0.0
     turn_taken: int = 0
+    taken: int = 0
+    awake: float = 0.0
 
 
 class Choker(Generic[K]):
@@ -56,7 +61,7 @@ class Choker(Generic[K]):
 
     As long as slots are free everybody who is interested has one. When others wait: who trades is served for what he
     gives (the rate of the last seconds), who only takes in turns with a quota, the longest waiting first; slots are
-    shared between the two by their numbers. One slot goes to somebody on trial, newcomers favoured, so that better
+    shared between the two by their numbers. Who is served and takes nothing stays so beside the others. One slot goes to somebody on trial, newcomers favoured, so that better
     ones are found and nobody is left out for ever. With a single slot all take turns. `now` is any steady count of
     seconds.
     """
@@ -71,12 +76,14 @@ class Choker(Generic[K]):
         self._trial_since = 0.0
         self._round: float | None = None
         self._rank_anew = False
+        self._served: set[K] = set()
 
     def decide(self, applicants: Collection[Applicant[K]], now: float, rng: Random) -> Collection[K]:
         """Who is to be unchoked now; everybody else is to be choked. `applicants` are all links there are."""
         by_key = {applicant.key: applicant for applicant in applicants}
         self._note(by_key, now)
-        interested = [applicant for applicant in applicants if applicant.interested]
+        asleep = {each.key for each in applicants if each.interested and self._sleeps(each.key, now)}
+        interested = [each for each in applicants if each.interested and each.key not in asleep]
         traders = [each.key for each in interested if each.trading and self._slots > 1]
         chosen = set(traders)
         takers = [each.key for each in interested if each.key not in chosen]
@@ -96,7 +103,11 @@ class Choker(Generic[K]):
             for key in [*self._waiting, *(each.key for each in interested)]
             if key in by_key and by_key[key].interested and key not in served
         }
-        return served
+        self._served = served | asleep
+        return self._served
+
+    def _sleeps(self, key: K, now: float) -> bool:
+        return key in self._served and now - self._standing[key].awake >= ASLEEP
 
     def _note(self, applicants: dict[K, Applicant[K]], now: float) -> None:
         """Take up what was given since the last round, and who is new or gone."""
@@ -104,6 +115,9 @@ class Choker(Generic[K]):
         for key, applicant in applicants.items():
             if key not in self._standing:
                 self._standing[key] = _Standing(now, applicant.given)
+            standing = self._standing[key]
+            if key not in self._served or standing.taken != applicant.taken:
+                standing.taken, standing.awake = applicant.taken, now
         if self._round is None:
             self._round = now
         elif now - self._round >= ROUND:

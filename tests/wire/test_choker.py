@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2sp.wire.choker import LONGEST_TURN, NEW, OPTIMISTIC, QUOTA, ROUND, TURN, Applicant, Choker
+from p2sp.wire.choker import ASLEEP, LONGEST_TURN, NEW, OPTIMISTIC, QUOTA, ROUND, TURN, Applicant, Choker
 
 
 class Room:
@@ -22,7 +22,7 @@ class Room:
         self.taken: Counter[str] = Counter()
         self.time: Counter[str] = Counter()
         self.gives: dict[str, float] = {}
-        self.takes = 0.0
+        self.takes = 1.0
 
     def look(self, takers: Iterable[str] = (), traders: Iterable[str] = (), idle: Iterable[str] = ()) -> set[str]:
         applicants = [Applicant(key, True, False, self.given[key], self.taken[key]) for key in takers]
@@ -188,3 +188,15 @@ def test_nobody_is_choked_while_slots_last(peers: int) -> None:
     room.takes = QUOTA
     room.run(2 * TURN, names(peers))
     assert room.served == set(names(peers))
+
+
+def test_who_takes_nothing_keeps_nobody_from_a_slot() -> None:
+    room = Room(2)
+    room.takes = 0.0
+    room.look(traders=["a", "b"])
+    assert room.look(traders=["a", "b", "c"]) == {"a", "b"}
+    room.now += ASLEEP
+    assert room.look(traders=["a", "b", "c"]) == {"a", "b", "c"}
+    room.taken["a"] += 1
+    room.taken["b"] += 1
+    assert len(room.look(traders=["a", "b", "c"])) == 2
