@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -32,6 +32,9 @@ class _OneFile:
 
     def lookup(self, resource_id: str) -> Served | None:
         return self._served
+
+    def missed(self, resource_id: str) -> "Deferred[Served | None]":
+        return succeed(None)
 
     def reading(self, resource_id: str) -> Callable[[], None]:
         return lambda: None

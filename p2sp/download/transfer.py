@@ -74,6 +74,7 @@ class Transfer:
         self._comparisons: Comparisons | None = None
         self._servers: list[HttpSource] = []
         self._started = False
+        self._seeking = True
         self._leave_lan: Callable[[], None] | None = None
         self._trackers = list(node.trackers if trackers is None else trackers)
         self._finder: Finders | None = None
@@ -94,8 +95,19 @@ class Transfer:
         self._finder.start(self.offer, self.report.tell)
         if self.node.lan is not None and not (self.descriptor is not None and self.descriptor.private):
             self._leave_lan = self.node.lan.watch(self.resource_id[:20], self._on_lan)
-        if self.store is None or not self.store.complete:
+        if self._seeking and (self.store is None or not self.store.complete):
             self._dialler.start()
+
+    def rest(self) -> None:
+        """Look for nothing until the next `download`: what is held is served, and no interest is shown in the rest."""
+        self._seeking = False
+        self._dialler.stop()
+        self._show_interest()
+
+    def _show_interest(self) -> None:
+        for link in self._links.values():
+            link.session.seek(self._seeking)
+            link.flush()
 
     @property
     def speaks_clear_text(self) -> bool:
@@ -173,6 +185,10 @@ class Transfer:
         # Only now, when each can see that it is not alone: who is beside others has to prove itself first.
         done = conductor.run()
         self.start()
+        if not self._seeking and not self.store.complete:
+            self._seeking = True
+            self._dialler.start()
+            self._show_interest()
         for link in self._links.values():
             self._add_source(link)
         return done.addCallback(self._completed)
@@ -286,6 +302,7 @@ class Transfer:
         if candidate := self._dialler.find(link.who):
             link.kind = candidate.kind
         self._links[link.who] = link
+        link.session.seek(self._seeking)
         self._dialler.linked(link.who)
         self._add_source(link)
 

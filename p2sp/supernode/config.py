@@ -9,6 +9,7 @@ from msgspec import Meta, field
 
 from p2sp.net.addresses import Network, https_url
 from p2sp.net.listen import parse_listen
+from p2sp.net.ratelimit import RateLimit
 from p2sp.ops.checks import Checker
 from p2sp.ops.config import Base, parse_duration, parse_rate, parse_size
 
@@ -33,6 +34,8 @@ class SuperNodeConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     slots: Annotated[int, Meta(ge=1, le=10_000)] = 200
     clear_text: bool = False
     fills: Annotated[int, Meta(ge=1, le=100)] = 4
+    read_through: bool = False
+    requests: Annotated[float, Meta(gt=0, le=1_000_000)] = 200
     allow_targets: Annotated[list[str], Meta(max_length=100)] = field(default_factory=list)
     first_heartbeat: str | int | float = "1s"
 
@@ -48,8 +51,15 @@ class SuperNodeConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=Tru
 
     @property
     def fill_rate(self) -> int | None:
-        """Bytes a second that are fetched, None for no limit."""
-        return None if self.max_fill is None else parse_rate(self.max_fill)
+        """Bytes a second that are fetched: half of what may be given away unless set; None for no limit."""
+        if self.max_fill is None:
+            return None if self.upload_rate is None else max(self.upload_rate // 2, 1)
+        return parse_rate(self.max_fill)
+
+    @property
+    def requests_limit(self) -> RateLimit:
+        """How often one address may ask for something in the cache."""
+        return RateLimit(self.requests, 4 * self.requests)
 
     @property
     def allowed(self) -> tuple[Network, ...]:
@@ -69,6 +79,9 @@ def check_config(config: SuperNodeConfig, path: Path) -> None:
     check.need(bool(config.trackers), "trackers", "must name at least one tracker to announce to")
     check.need(check.read("capacity", lambda: config.capacity_bytes) > 0, "capacity", "must be more than 0")
     check.read("max_upload", lambda: config.upload_rate)
-    check.read("max_fill", lambda: config.fill_rate)
+    fill, upload = check.read("max_fill", lambda: config.fill_rate), config.upload_rate
+    check.need(
+        fill is None or upload is None or fill <= upload, "max_fill", "must not exceed max_upload: serving goes first"
+    )
     check.read("allow_targets", lambda: config.allowed)
     check.need(parse_duration(config.first_heartbeat) > 0, "first_heartbeat", "must be more than 0")

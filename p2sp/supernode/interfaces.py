@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import attrs
+from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 from p2sp.resource.verification import Content
@@ -18,11 +19,25 @@ class Served:
     sha256: bytes | None = None
 
 
+class Unavailable(Exception):
+    """What is asked for cannot be had now, perhaps in `retry_after` seconds; the text is fit for a client."""
+
+    def __init__(self, text: str, retry_after: int) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
 class ICacheView(Interface):
     """The cache as the HTTPS side sees it. Resource ids are 64 lower-case hex digits; nothing here blocks."""
 
     def lookup(resource_id: str) -> Served | None:
         """The resource if the cache has it or is filling it."""
+
+    def missed(resource_id: str) -> "Deferred[Served | None]":
+        """A reader asks for what `lookup` does not have: take it in, if that is done here and it is known anywhere.
+
+        Any number of readers who miss the same cost no more than one. Fails with Unavailable.
+        """
 
     def reading(resource_id: str) -> Callable[[], None]:
         """A reader begins: the resource must not be evicted until the answer is called, once."""

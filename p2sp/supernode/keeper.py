@@ -1,10 +1,11 @@
-"""How does a super node's cache come to be what the manager wants it to be?"""
+"""How does a super node's cache come to be what the manager wants it to be, and what readers ask for?"""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, gatherResults
+import attrs
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, gatherResults
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -14,36 +15,77 @@ from p2sp.net.errors import NetError
 from p2sp.resource.descriptor import Torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.storage.interfaces import StorageError
-from p2sp.supernode.cache import Entry, Wish, plan
-from p2sp.supernode.interfaces import ICacheView, Served
-from p2sp.supernode.shelf import Shelf, read_shelf
+from p2sp.supernode.cache import CachePlan, Entry, Wish, plan
+from p2sp.supernode.descriptions import Descriptions
+from p2sp.supernode.fills import LINGER, Fill, next_fills
+from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
+from p2sp.supernode.shelf import TORRENT, Shelf, clear, read_shelf
 
-MAX_DESCRIBED = 1000
+ASKED_AT_ONCE = 8
+"""Questions to the index at a time about what is ordered."""
+
+MAX_READ_THROUGH = 32
+"""Fills at a time that readers alone have begun."""
 
 
 @implementer(ICacheView)
 class Keeper:
-    """The cache: shelves by resource id, and the way from orders to shelves.
+    """The cache: shelves by resource id, and the way from orders and readers to shelves.
 
     What is ordered is filled, a few at a time, most valuable first; what nobody ordered stays while there is space,
-    and what is being read never goes.
+    and what is being read never goes. With `read_through` what a reader misses is taken in, where the index knows it
+    and no order needs the space.
     """
 
     log = Logger()
 
-    def __init__(self, node: Node, folder: Path, capacity: int, fills: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        folder: Path,
+        capacity: int,
+        fills: int,
+        *,
+        read_through: bool = False,
+        own_url: str | None = None,
+    ) -> None:
+        assert node.index is not None
         self._node = node
         self._folder = folder
         self._capacity = capacity
         self._fills = fills
+        self._read_through = read_through
+        self._own_url = own_url
         self._shelves: dict[str, Shelf] = {}
-        self._described: dict[str, Torrent] = {}
+        self._descriptions = Descriptions(node.index, node.reactor)
+        self._wishes: list[Wish] | None = None
+        # One at a time decides what comes and goes.
+        self._deciding = DeferredLock()
+        self._uploaded_before = 0
+        self._restored = False
+        self._closed = False
 
     # -- ICacheView ------------------------------------------------------------------------------------------
 
     def lookup(self, resource_id: str) -> Served | None:
         shelf = self._shelves.get(resource_id)
         return None if shelf is None else Served(shelf.content, shelf.store, shelf.sha256)
+
+    def missed(self, resource_id: str) -> "Deferred[Served | None]":
+        return Deferred.fromCoroutine(self._missed(resource_id))
+
+    async def _missed(self, resource_id: str) -> Served | None:
+        if not self._restored:
+            raise Unavailable("the cache is being opened", 1)
+        if not self._read_through:
+            return None
+        torrent = await self._descriptions.for_reader(resource_id)
+        if torrent is None:
+            return None
+        async with self._deciding:
+            if resource_id not in self._shelves:
+                await self._admit(resource_id, torrent)
+        return self.lookup(resource_id)
 
     def reading(self, resource_id: str) -> Callable[[], None]:
         shelf = self._shelves[resource_id]
@@ -55,19 +97,19 @@ class Keeper:
             if not done:
                 done = True
                 shelf.readers -= 1
+                shelf.used(0)
 
         return release
 
     def wanted(self, resource_id: str, piece: int) -> None:
         shelf = self._shelves.get(resource_id)
-        if shelf is not None and not shelf.whole and self._node.reactor.seconds() >= shelf.retry_at:
+        if shelf is not None and shelf.may_fill:
             shelf.fill()
 
     def served(self, resource_id: str, count: int) -> None:
         shelf = self._shelves.get(resource_id)
         if shelf is not None:
-            shelf.served += count
-            shelf.last_used = self._node.reactor.seconds()
+            shelf.used(count)
 
     # -- what there is ---------------------------------------------------------------------------------------
 
@@ -76,6 +118,9 @@ class Keeper:
         for folder in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
             if not re.fullmatch(r"[0-9a-f]{64}", folder.name) or folder.name in self._shelves:
                 continue
+            if folder.is_dir() and not (folder / TORRENT).exists():
+                await self._node.pool.run(clear, folder)
+                continue
             try:
                 torrent = read_shelf(folder)
                 if torrent.descriptor.resource_id.hex() != folder.name:
@@ -83,6 +128,7 @@ class Keeper:
                 await self._open(folder.name, torrent)
             except (OSError, ResourceError, StorageError) as error:
                 self.log.warn("{folder} is not taken up: {reason}", folder=str(folder), reason=str(error))
+        self._restored = True
 
     @property
     def used(self) -> int:
@@ -92,18 +138,17 @@ class Keeper:
     @property
     def uploaded(self) -> int:
         """Bytes served since the start."""
-        return sum(shelf.served + shelf.transfer.report.uploaded for shelf in self._shelves.values())
+        return self._uploaded_before + sum(shelf.uploaded for shelf in self._shelves.values())
 
     def held(self) -> list[Held]:
         """The inventory, for the heartbeat."""
-        now = self._node.reactor.seconds()
         return [
             Held(
                 resource=shelf.resource,
                 bytes=shelf.size,
-                have=min(shelf.have, 1.0),
-                served=shelf.served + shelf.transfer.report.uploaded,
-                idle_seconds=max(now - shelf.last_used, 0.0),
+                have=shelf.have,
+                served=shelf.uploaded,
+                idle_seconds=shelf.idle,
             )
             for shelf in self._shelves.values()
         ]
@@ -112,68 +157,114 @@ class Keeper:
 
     async def follow(self, desired: Sequence[Order]) -> None:
         """Bring the cache in line with the orders, as far as it can be done now."""
-        wishes: list[Wish] = []
-        for order in desired:
-            torrent = await self._describe(order.resource)
-            if torrent is not None:
-                wishes.append(Wish(order.resource, torrent.descriptor.length))
-        now = self._node.reactor.seconds()
-        for shelf in self._shelves.values():
-            shelf.value = 0.0
-        for order in desired:
-            if order.resource in self._shelves:
-                self._shelves[order.resource].value = order.value
-        entries = [
-            Entry(s.resource, s.size, max(now - s.last_used, 0.0), s.value, s.readers) for s in self._shelves.values()
-        ]
-        todo = plan(self._capacity, entries, wishes)
+        torrents = await self._describe([order.resource for order in desired])
+        known = [order for order in desired if order.resource in torrents]
+        async with self._deciding:
+            self._wishes = [Wish(order.resource, torrents[order.resource].descriptor.length) for order in known]
+            for shelf in self._shelves.values():
+                shelf.ordered, shelf.value = False, 0.0
+            for order in desired:
+                if order.resource in self._shelves:
+                    self._shelves[order.resource].value = order.value
+            todo = plan(self._capacity, self._entries(), self._wishes)
+            await self._evict(todo)
+            for resource in todo.refused:
+                self.log.info("{resource} does not fit into the cache", resource=resource)
+            reasons = {order.resource: order for order in known}
+            for resource in todo.hold:
+                await self._hold(reasons[resource], torrents[resource])
+        self.arrange()
+
+    async def _describe(self, resources: Iterable[str]) -> dict[str, Torrent]:
+        """The descriptors of what is ordered, as far as the index knows them."""
+        found: dict[str, Torrent] = {}
+        few = DeferredSemaphore(ASKED_AT_ONCE)
+
+        async def describe(resource: str) -> None:
+            if resource in self._shelves:
+                found[resource] = self._shelves[resource].torrent
+                return
+            async with few:
+                try:
+                    found[resource] = await self._descriptions.of(resource)
+                except NetError as error:
+                    self.log.warn("{resource} is ordered but not known: {reason}", resource=resource, reason=str(error))
+
+        await gatherResults([Deferred.fromCoroutine(describe(each)) for each in dict.fromkeys(resources)])
+        return found
+
+    def _entries(self) -> list[Entry]:
+        return [Entry(s.resource, s.size, s.idle, s.value, s.readers) for s in self._shelves.values()]
+
+    async def _evict(self, todo: CachePlan) -> None:
         for resource in todo.evict:
+            if self._shelves[resource].readers:  # one has come while others were evicted
+                continue
+            shelf = self._shelves.pop(resource)
+            self._uploaded_before += shelf.uploaded
             try:
-                await self._shelves.pop(resource).remove()
+                await shelf.remove()
             except (OSError, StorageError) as error:
                 self.log.error("{resource} cannot be removed: {reason}", resource=resource, reason=str(error))
-        for resource in todo.refused:
-            self.log.info("{resource} does not fit into the cache", resource=resource)
-        reasons = {order.resource: order for order in desired}
-        for resource in todo.hold:
-            await self._hold(resource, reasons[resource])
 
-    async def _hold(self, resource: str, order: Order) -> None:
+    async def _hold(self, order: Order, torrent: Torrent) -> None:
+        resource = order.resource
         if resource not in self._shelves:
             try:
-                await self._open(resource, self._described[resource])
+                await self._open(resource, torrent)
             except (OSError, StorageError) as error:
                 self.log.error("{resource} cannot be held: {reason}", resource=resource, reason=str(error))
                 return
         shelf = self._shelves[resource]
-        shelf.value, shelf.reason = order.value, order.reason
-        filling = sum(each.filling is not None for each in self._shelves.values())
-        if not shelf.whole and filling < self._fills and self._node.reactor.seconds() >= shelf.retry_at:
-            shelf.fill()
+        shelf.ordered, shelf.value, shelf.reason = True, order.value, order.reason
 
-    async def _open(self, resource: str, torrent: Torrent) -> None:
-        shelf = await Shelf.open(self._node, self._folder / resource, torrent)
+    async def _admit(self, resource: str, torrent: Torrent) -> None:
+        """Take in what a reader asks for, in place of what nobody ordered. Raises Unavailable."""
+        if sum(shelf.filling is not None and not shelf.ordered for shelf in self._shelves.values()) >= MAX_READ_THROUGH:
+            raise Unavailable("too much is being fetched for others", 10)
+        wish = Wish(resource, torrent.descriptor.length)
+        if self._wishes is None:
+            # Nobody has said yet what of all that is here is worth keeping.
+            full = self.used + wish.size > self._capacity
+        else:
+            todo = plan(self._capacity, self._entries(), [*self._wishes, wish])
+            full = resource in todo.refused
+        if full:
+            raise Unavailable("the cache has no room for it", 60)
+        try:
+            if self._wishes is not None:
+                await self._evict(todo)
+            await self._open(resource, torrent, in_order=True)
+        except (OSError, StorageError) as error:
+            self.log.error("{resource} cannot be held: {reason}", resource=resource, reason=str(error))
+            raise Unavailable("the cache cannot take it in", 60) from error
+
+    async def _open(self, resource: str, torrent: Torrent, *, in_order: bool = False) -> None:
+        if self._own_url is not None:
+            # Who would fetch from himself what he does not have waits for ever.
+            mirrors = tuple(url for url in torrent.mirrors if not url.startswith(self._own_url))
+            torrent = attrs.evolve(torrent, mirrors=mirrors)
+        shelf = await Shelf.open(self._node, self._folder / resource, torrent, self.arrange, in_order=in_order)
         self._shelves[resource] = shelf
-        if shelf.whole and not shelf.store.finished:
+        if shelf.store.complete and not shelf.store.finished:
             shelf.fill()
 
-    async def _describe(self, resource: str) -> Torrent | None:
-        if resource in self._shelves:
-            return self._shelves[resource].torrent
-        if resource not in self._described:
-            assert self._node.index is not None
-            try:
-                torrent = await self._node.index.torrent(resource)
-            except NetError as error:
-                self.log.warn("{resource} is ordered but not known: {reason}", resource=resource, reason=str(error))
-                return None
-            while len(self._described) >= MAX_DESCRIBED:
-                del self._described[next(iter(self._described))]
-            self._described[resource] = torrent
-        return self._described[resource]
+    def arrange(self) -> None:
+        """Begin the fills whose turn it is, and end those that nobody wants any more; to be called now and then."""
+        if self._closed:
+            return
+        shelves = self._shelves.values()
+        states = [Fill(s.resource, s.value, s.moving) for s in shelves if s.ordered and (s.moving or s.may_fill)]
+        for resource in next_fills(states, self._fills):
+            self._shelves[resource].fill()
+        for shelf in list(shelves):
+            shelf.look()
+            if not shelf.ordered and shelf.filling is not None and shelf.idle > LINGER:
+                shelf.rest()
 
     async def close(self) -> None:
         """Let go of everything; it stays on disk."""
+        self._closed = True
         shelves, self._shelves = list(self._shelves.values()), {}
         # All at once: each may have a tracker to say goodbye to that does not answer.
         await gatherResults([Deferred.fromCoroutine(shelf.close()) for shelf in shelves], consumeErrors=True)

@@ -11,6 +11,7 @@ from p2sp.net.errors import NetError
 from p2sp.net.identity import load_identity
 from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.listen import parse_listen
+from p2sp.net.ratelimit import RateTable
 from p2sp.net.trust import Trust, server_context
 from p2sp.ops.config import parse_duration, resolve
 from p2sp.ops.loops import Periodic
@@ -19,6 +20,9 @@ from p2sp.supernode.config import SuperNodeConfig
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.stream import Pace
 from p2sp.supernode.web import CacheResource
+
+ARRANGE = 5.0
+"""Seconds between two looks at which fills shall run."""
 
 
 class Steering:
@@ -85,17 +89,26 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
         clear_text=config.clear_text,
         allowed=config.allowed,
     )
-    keeper = Keeper(node, state / "cache", config.capacity_bytes, config.fills)
+    keeper = Keeper(
+        node,
+        state / "cache",
+        config.capacity_bytes,
+        config.fills,
+        read_through=config.read_through,
+        own_url=config.public_url,
+    )
     manager_api = node.api(config.manager)
     role = RoleService("supernode", reactor, rng=rng)
     steering = Steering(role, ManagerClient(manager_api), keeper, node, config)
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
-    api.mount("/r", CacheResource(keeper, reactor, pace=Pace(bucket=bucket(config.upload_rate))))
+    pace = Pace(bucket=bucket(config.upload_rate))
+    api.mount("/r", CacheResource(keeper, reactor, pace=pace, rates=RateTable(config.requests_limit)))
     role.on_start("making the cache folder", lambda: (state / "cache").mkdir(parents=True, exist_ok=True))
     role.on_start("starting the wire", node.start)
     steering.job = role.every(
         parse_duration(config.first_heartbeat), steering.beat, "heartbeat to the manager", at_once=True
     )
+    role.every(ARRANGE, keeper.arrange, "arranging the fills")
     role.on_stop("stopping the wire", node.stop)
     role.on_stop("saying goodbye to the manager", manager_api.close)
     role.on_stop("closing the cache", keeper.close)

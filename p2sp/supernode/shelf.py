@@ -1,6 +1,10 @@
 """What is one resource in the cache, and how does it come, serve and go?"""
 
+import os
 import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -10,19 +14,29 @@ from twisted.python.failure import Failure
 
 from p2sp.download.node import Node
 from p2sp.download.transfer import Transfer
-from p2sp.resource.descriptor import Torrent, parse_torrent
+from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
+from p2sp.resource.errors import DescriptorError
 from p2sp.resource.verification import Content, described
 from p2sp.storage.disk import DiskStore, open_complete, open_store
+from p2sp.storage.files import sync_folder
 
 TORRENT = "descriptor.torrent"
 DATA = "data"
 DIGEST = "sha256"
-DIGEST = "sha256"
+STUCK = 30.0
+"""Seconds without a new piece after which a fill is one that waits, and others may run beside it."""
+
+REMEMBERED = 60.0
+"""Seconds of use that a crash may forget."""
 
 
 @attrs.define(eq=False)
 class Shelf:
-    """A resource that the cache holds or fills. `folder` is named by the resource id, never by anybody's string."""
+    """A resource that the cache holds or fills. `folder` is named by the resource id, never by anybody's string.
+
+    `ordered` says whether the manager wants it; `value` and `reason` are then what it says of it. `changed` is called
+    whenever a fill has ended, well or not.
+    """
 
     node: Node
     folder: Path
@@ -30,40 +44,46 @@ class Shelf:
     content: Content
     store: DiskStore
     transfer: Transfer
+    changed: Callable[[], None]
     sha256: bytes | None = None
     readers: int = 0
     served: int = 0
     last_used: float = 0.0
+    ordered: bool = False
     value: float = 0.0
-    reason: str = ""
+    reason: str = "a reader asks for it"
     filling: "Deferred[None] | None" = None
+    news_at: float = 0.0
     failures: int = 0
     retry_at: float = 0.0
+    _remembered_at: float = 0.0
+    _by_wire: int = 0
 
     _log = Logger()
 
     @classmethod
-    async def open(cls, node: Node, folder: Path, torrent: Torrent) -> "Shelf":
-        """Take a resource into the cache, or take it up again. Raises StorageError."""
+    async def open(
+        cls, node: Node, folder: Path, torrent: Torrent, changed: Callable[[], None], *, in_order: bool = False
+    ) -> "Shelf":
+        """Take a resource into the cache, or take it up again; it rests until `fill`. Raises OSError, StorageError.
+
+        With `in_order` it is filled from its beginning on, for who reads it from there.
+        """
         content = described(torrent.descriptor)
-        folder.mkdir(parents=True, exist_ok=True)
-        described_at = folder / TORRENT
-        if not described_at.exists():
-            temporary = folder / (TORRENT + ".new")
-            temporary.write_bytes(torrent.descriptor.to_torrent(mirrors=torrent.mirrors))
-            temporary.rename(described_at)
+        await node.pool.run(_describe, folder, torrent)
         path = folder / DATA
         if path.exists():
             # We made it ourselves, under our own name, only after every piece had verified.
             store = await open_complete(path, content, node.pool, node.reactor, trust=True, keep_leaves=True)
-            sha256 = _read_digest(folder)
         else:
             store = await open_store(path, content, node.pool, node.reactor, keep_leaves=True)
-            sha256 = None
-        transfer = Transfer(node, content=content, store=store)
-        shelf = cls(node, folder, torrent, content, store, transfer, sha256, last_used=node.reactor.seconds())
-        if store.finished and (folder / DIGEST).exists():
-            shelf.sha256 = (folder / DIGEST).read_bytes()[:32]
+        transfer = Transfer(node, content=content, store=store, in_order=in_order)
+        transfer.rest()
+        idle = max(time.time() - (folder / TORRENT).stat().st_mtime, 0.0)
+        now = node.reactor.seconds()
+        shelf = cls(node, folder, torrent, content, store, transfer, changed, last_used=now - idle, remembered_at=now)
+        shelf.sha256 = _read_digest(folder) if store.finished else None
+        store.on_verified(shelf._arrived)
         transfer.start()
         return shelf
 
@@ -80,22 +100,72 @@ class Shelf:
     @property
     def have(self) -> float:
         """The share that is verified."""
-        return self.store.bytes_verified / self.size if self.size else 1.0
+        return min(self.store.bytes_verified / self.size, 1.0) if self.size else 1.0
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing."""
-        return self.store.complete
+        """Whether nothing is missing and all is under its own name."""
+        return self.store.complete and self.store.finished
+
+    @property
+    def uploaded(self) -> int:
+        """Bytes given out since it was opened, by HTTPS and by wire."""
+        return self.served + self.transfer.report.uploaded
+
+    @property
+    def idle(self) -> float:
+        """Seconds since somebody got something of it."""
+        return 0.0 if self.readers else max(self.node.reactor.seconds() - self.last_used, 0.0)
+
+    @property
+    def moving(self) -> bool:
+        """Whether it is being filled and that gets on."""
+        return self.filling is not None and self.node.reactor.seconds() - self.news_at < STUCK
+
+    @property
+    def may_fill(self) -> bool:
+        """Whether it lacks something, is not being filled, and did not fail just now."""
+        return not self.whole and self.filling is None and self.node.reactor.seconds() >= self.retry_at
+
+    def look(self) -> None:
+        """See whether somebody got something by wire; to be called now and then."""
+        if self.transfer.report.uploaded > self._by_wire:
+            self._by_wire = self.transfer.report.uploaded
+            self.used(0)
+
+    def used(self, count: int) -> None:
+        """Somebody got so many bytes of it by HTTPS; the time of that outlives us, to the minute."""
+        self.served += count
+        self.last_used = self.node.reactor.seconds()
+        if self.last_used - self._remembered_at >= REMEMBERED:
+            self._remember()
+
+    def _remember(self) -> None:
+        self._remembered_at = self.node.reactor.seconds()
+        when = time.time() - max(self._remembered_at - self.last_used, 0.0)
+        with suppress(OSError):
+            os.utime(self.folder / TORRENT, (when, when))
+
+    def _arrived(self, _: int) -> None:
+        self.news_at = self.node.reactor.seconds()
 
     def fill(self) -> None:
         """Fetch what is missing, from servers and peers alike; does nothing while that goes on."""
-        if self.filling is not None or (self.whole and self.store.finished):
+        if self.filling is not None or self.whole:
             return
         self._log.info("filling {name}: {reason}", name=self.content.name, reason=self.reason)
+        self.news_at = self.node.reactor.seconds()
         filling = self.transfer.download(self.torrent.mirrors)
         self.filling = filling
         filling.addCallback(lambda _: Deferred.fromCoroutine(self._filled()))
         filling.addErrback(self._failed)
+        filling.addBoth(lambda _: self.changed())
+
+    def rest(self) -> None:
+        """Fetch nothing more for now; what is there is served."""
+        if self.filling is not None:
+            self._log.info("{name} is not filled any further: nobody wants it now", name=self.content.name)
+            self.filling.cancel()
 
     async def _filled(self) -> None:
         await self.store.finish()
@@ -103,16 +173,16 @@ class Shelf:
         self.failures = 0
         if self.content.single:
             self.sha256 = await self.store.digest("sha256")
-            (self.folder / DIGEST).write_bytes(self.sha256)
-            (self.folder / DIGEST).write_bytes(self.sha256)
+            await self.node.pool.run(_write_whole, self.folder / DIGEST, self.sha256)
         self._log.info("holding {name}, {size} bytes", name=self.content.name, size=self.size)
 
     def _failed(self, failure: Failure) -> None:
         self.filling = None
+        self.transfer.rest()
         if failure.check(CancelledError):
             return
         self.failures += 1
-        wait = min(5.0 * 2.0**self.failures, 600.0)
+        wait = min(5.0 * 2.0 ** min(self.failures, 16), 600.0)
         self.retry_at = self.node.reactor.seconds() + wait
         self._log.error(
             "{name} cannot be filled: {reason}; tried again in {wait:.0f} s",
@@ -124,19 +194,55 @@ class Shelf:
     async def close(self) -> None:
         """Stop; what is verified stays on disk."""
         await self.transfer.stop()
+        self._remember()
         await self.store.close()
 
     async def remove(self) -> None:
-        """Stop, and free the space."""
+        """Stop, and free the space. A folder without a descriptor is one whose eviction was cut short."""
         await self.transfer.stop()
-        await self.store.discard()
-        await self.node.pool.run(shutil.rmtree, self.folder, True)
+        await self.node.pool.run(_unlink, self.folder / TORRENT)
+        try:
+            await self.store.discard()
+        finally:
+            await self.node.pool.run(clear, self.folder)
         self._log.info("evicted {name}, {size} bytes", name=self.content.name, size=self.size)
 
 
 def read_shelf(folder: Path) -> Torrent:
     """The descriptor of a resource that an earlier run left. Raises OSError or DescriptorError."""
-    return parse_torrent((folder / TORRENT).read_bytes())
+    with (folder / TORRENT).open("rb") as file:
+        return parse_torrent(file.read(MAX_TORRENT))
+
+
+def _describe(folder: Path, torrent: Torrent) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # One that cannot be used is made anew.
+    with suppress(FileNotFoundError, DescriptorError):
+        if read_shelf(folder).descriptor.resource_id == torrent.descriptor.resource_id:
+            return
+    _write_whole(folder / TORRENT, torrent.descriptor.to_torrent(mirrors=torrent.mirrors))
+    sync_folder(folder.parent)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The whole file or none, also after a power failure. Raises OSError."""
+    new = path.with_name(path.name + ".new")
+    with new.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+    sync_folder(path.parent)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def clear(folder: Path) -> None:
+    """Remove a resource's folder, as far as that is possible."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_digest(folder: Path) -> bytes | None:

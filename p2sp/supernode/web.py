@@ -1,5 +1,6 @@
 """How does a super node give its cache to anything that speaks HTTP: curl, browsers, web-seed clients?"""
 
+import math
 import re
 from collections.abc import Callable
 from mimetypes import MimeTypes
@@ -13,15 +14,21 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from p2sp.net.addresses import observed_address
 from p2sp.net.calls import ApiError
+from p2sp.net.ratelimit import RateTable
+from p2sp.net.reading import widen
 from p2sp.resource.verification import Content
 from p2sp.storage.interfaces import StorageError
-from p2sp.supernode.interfaces import ICacheView, Served
+from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
 from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, none_match, requested_part
 from p2sp.supernode.stream import ClientStalled, NoProgress, Pace, Stream, arrival
 
 MAX_STREAMS: Final = 1000
 """Answers under way at once; beyond that clients are asked to come back."""
+
+LARGE: Final = 1024 * 1024
+"""Bytes of an answer from which on it is written in larger portions: of a small one, more than is read would be lost."""
 
 _ID: Final = re.compile(rb"[0-9A-Fa-f]{64}")
 # The built-in table alone: what a name means must not differ from machine to machine.
@@ -49,20 +56,27 @@ class CacheResource(Resource):
 
     GET with a single Range and HEAD, conditional by a strong ETag (RFC 9110). A resource that is still being filled is
     served as its pieces come; when none come in time the answer ends short of its Content-Length, so that no client
-    takes it for whole. Before the first byte that is a 503 instead.
+    takes it for whole. Before the first byte that is a 503 instead. `rates` is how often one address may ask.
     """
 
     isLeaf = True
     log = Logger()
 
     def __init__(
-        self, cache: ICacheView, clock: IReactorTime, *, pace: Pace | None = None, max_streams: int = MAX_STREAMS
+        self,
+        cache: ICacheView,
+        clock: IReactorTime,
+        *,
+        pace: Pace | None = None,
+        max_streams: int = MAX_STREAMS,
+        rates: RateTable | None = None,
     ) -> None:
         super().__init__()
         self._cache = cache
         self._clock = clock
         self._pace = pace or Pace()
         self._max_streams = max_streams
+        self._rates = rates
         self._streams = 0
 
     @property
@@ -102,7 +116,8 @@ class CacheResource(Resource):
     async def _serve(self, request: Any) -> None:
         if request.method not in (b"GET", b"HEAD"):
             raise ApiError(405, "method", "only GET and HEAD are known here", {"Allow": "GET, HEAD"})
-        file = self._find(request.postpath)
+        self._count(request)
+        file = await self._find(request.postpath)
         if not none_match(_header(request, "If-None-Match"), file.etag):
             request.setResponseCode(304)
             _describe(request, file)
@@ -129,13 +144,24 @@ class CacheResource(Resource):
             self._streams -= 1
             release()
 
-    def _find(self, path: list[bytes]) -> _File:
+    def _count(self, request: Any) -> None:
+        if self._rates is not None:
+            address = observed_address(getattr(request.getClientAddress(), "host", ""))
+            wait = self._rates.wait(address, self._clock.seconds())
+            if wait > 0:
+                retry = {"Retry-After": str(math.ceil(wait))}
+                raise ApiError(429, "too-many", "too many requests from this address", retry)
+
+    async def _find(self, path: list[bytes]) -> _File:
         """The file that the segments behind the mount point name; they are only ever compared."""
         missing = ApiError(404, "not-found", "there is no such file in this cache")
         if len(path) < 2 or _ID.fullmatch(path[0]) is None:
             raise missing
         resource = path[0].decode().lower()
-        served = self._cache.lookup(resource)
+        try:
+            served = self._cache.lookup(resource) or await self._cache.missed(resource)
+        except Unavailable as error:
+            raise ApiError(503, "unavailable", str(error), {"Retry-After": str(error.retry_after)}) from error
         if served is None:
             raise missing
         content = served.content
@@ -159,6 +185,8 @@ class CacheResource(Resource):
             self.log.warn("{path}: {error}", path=request.path, error=error)
             raise ApiError(503, "filling", "this part is not in the cache yet", {"Retry-After": "10"}) from error
         _head(request, file, part)
+        if part.stop - part.start >= LARGE:
+            widen(request.channel)
         stream = Stream(
             store,
             file.start + part.start,

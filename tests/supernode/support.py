@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import attrs
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from p2sp.resource.descriptor import FileEntry, make_descriptor
@@ -50,10 +51,14 @@ class Cache:
     readers: Counter[str] = attrs.field(factory=Counter)
     waits: list[int] = attrs.field(factory=list)
     counted: Counter[str] = attrs.field(factory=Counter)
+    on_missed: Callable[[str], Deferred[Served | None]] = attrs.field(default=lambda _: succeed(None))
     on_wanted: Callable[[int], object] = attrs.field(default=lambda _: None)
 
     def lookup(self, resource_id: str) -> Served | None:
         return self.held.get(resource_id)
+
+    def missed(self, resource_id: str) -> "Deferred[Served | None]":
+        return self.on_missed(resource_id)
 
     def reading(self, resource_id: str) -> Callable[[], None]:
         self.readers[resource_id] += 1

@@ -1,18 +1,21 @@
 """Do orders become a cache: filled, kept, taken up again, and cleared when space is needed?"""
 
+import os
 from ipaddress import ip_network
-from typing import cast
+from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from p2sp.download.node import Node
 from p2sp.index.client import IndexClient
 from p2sp.manager.schema import Order
 from p2sp.net.addresses import Network
-from p2sp.net.errors import Refused
+from p2sp.net.errors import Refused, Unreachable
 from p2sp.resource.descriptor import Descriptor, Torrent, parse_torrent
 from p2sp.resource.verification import described
 from p2sp.storage.disk import open_store
+from p2sp.supernode import keeper as keeper_room
+from p2sp.supernode.interfaces import Unavailable
 from p2sp.supernode.keeper import Keeper
 from tests.download.nodes import (
     DATA,
@@ -40,10 +43,16 @@ class Index:
     def __init__(self) -> None:
         self.known: dict[str, Torrent] = {}
         self.asked: list[str] = []
+        self.away = False
+        self.slow: Deferred[None] | None = None
 
     async def torrent(self, resource: str) -> Torrent:
         """See IndexClient."""
         self.asked.append(resource)
+        if self.away:
+            raise Unreachable("https://index.example/v1", "nobody is there")
+        if self.slow is not None:
+            await self.slow
         if resource not in self.known:
             raise Refused("https://index.example/v1", 404, "unknown", "no such resource is known here")
         return self.known[resource]
@@ -77,10 +86,11 @@ class KeeperCase(NodeCase):
         *,
         allowed: tuple[Network, ...] = LOOPBACK,
         node: Node | None = None,
+        **options: Any,
     ) -> Keeper:
         node = node or self.node(allowed=allowed)
         node.index = cast(IndexClient, self.index)
-        keeper = Keeper(node, self.cache_folder, capacity, fills)
+        keeper = Keeper(node, self.cache_folder, capacity, fills, **options)
         self.addCleanup(lambda: Deferred.fromCoroutine(keeper.close()))
         return keeper
 
@@ -295,3 +305,183 @@ class Restart(KeeperCase):
         keeper = self.keeper()
         await keeper.restore()
         self.assertEqual(keeper.held(), [])
+
+    async def test_an_eviction_that_was_cut_short_is_ended(self) -> None:
+        folder = self.cache_folder / BIG
+        folder.mkdir(parents=True)
+        (folder / "data").write_bytes(DATA)
+        keeper = self.keeper()
+        await keeper.restore()
+        self.assertEqual((keeper.held(), names(self.cache_folder)), ([], set()))
+
+    async def test_what_was_used_last_is_known_after_a_restart(self) -> None:
+        first = self.keeper()
+        await first.follow([order(BIG), order(SMALL)])
+        await self.held(first, BIG, SMALL)
+        await first.close()
+        for resource, age in ((BIG, 5000), (SMALL, 10)):
+            path = self.cache_folder / resource / "descriptor.torrent"
+            when = path.stat().st_mtime - age
+            os.utime(path, (when, when))
+        # The longest unused goes for what is new, though it would have been enough to let the other one go.
+        self.publish(TREE)
+        again = self.keeper(capacity=len(DATA) + len(OTHER_DATA) + 10)
+        await again.restore()
+        await again.follow([order(FOREST)])
+        self.assertEqual({each.resource for each in again.held()}, {SMALL, FOREST})
+
+    async def test_a_descriptor_that_was_spoilt_is_made_anew_when_it_is_ordered(self) -> None:
+        (self.cache_folder / SMALL).mkdir(parents=True)
+        (self.cache_folder / SMALL / "descriptor.torrent").write_bytes(b"junk")
+        keeper = self.keeper()
+        await keeper.restore()
+        await keeper.follow([order(SMALL)])
+        await self.held(keeper, SMALL)
+
+
+class ReadThrough(KeeperCase):
+    """What readers ask for and nobody ordered."""
+
+    async def ready(self, **options: Any) -> Keeper:
+        keeper = self.keeper(read_through=True, **options)
+        await keeper.restore()
+        return keeper
+
+    async def refused(self, keeper: Keeper, resource: str, why: str) -> None:
+        with self.assertRaisesRegex(Unavailable, why):
+            await keeper.missed(resource)
+
+    async def test_it_is_fetched_for_the_first_who_asks(self) -> None:
+        keeper = await self.ready()
+        served = await keeper.missed(BIG)
+        assert served is not None
+        self.assertEqual(self.given(), 0)
+        release = keeper.reading(BIG)
+        keeper.wanted(BIG, 0)
+        await self.held(keeper, BIG)
+        self.assertEqual(await served.store.read(0, 100), DATA[:100])
+        release()
+        self.assertTrue("filling data: a reader asks for it" in self.heard)
+
+    async def test_many_who_miss_the_same_cost_one_question_and_one_fetch(self) -> None:
+        self.index.slow = Deferred()
+        keeper = await self.ready()
+        asking = [keeper.missed(BIG) for _ in range(20)]
+        asking[0].addErrback(lambda _: None).cancel()  # the first loses patience, the others still want to know
+        self.index.slow.callback(None)
+        found = await gatherResults(asking[1:])
+        self.assertEqual((len({id(each and each.store) for each in found}), self.index.asked), (1, [BIG]))
+        for _ in range(20):
+            keeper.wanted(BIG, 3)
+        await self.held(keeper, BIG)
+        self.assertEqual(self.given(), len(DATA))
+
+    async def test_it_is_a_switch(self) -> None:
+        keeper = self.keeper()
+        await keeper.restore()
+        self.assertIsNone(await keeper.missed(BIG))
+        self.assertEqual(self.index.asked, [])
+
+    async def test_what_the_index_does_not_know_is_not_asked_for_again_soon(self) -> None:
+        keeper = await self.ready()
+        for _ in range(3):
+            self.assertIsNone(await keeper.missed("ab" * 32))
+        self.assertEqual(self.index.asked, ["ab" * 32])
+
+    async def test_while_the_index_is_away_readers_are_to_come_back(self) -> None:
+        self.index.away = True
+        keeper = await self.ready()
+        await self.refused(keeper, BIG, "the index does not answer")
+        self.index.away = False
+        self.assertIsNotNone(await keeper.missed(BIG))
+
+    async def test_before_the_cache_is_open_readers_are_to_come_back(self) -> None:
+        await self.refused(self.keeper(), BIG, "being opened")
+
+    async def test_it_takes_no_room_of_what_was_ordered(self) -> None:
+        keeper = await self.ready(capacity=len(DATA) + 10)
+        await keeper.follow([order(BIG)])
+        await self.held(keeper, BIG)
+        await self.refused(keeper, SMALL, "no room")
+        # What is not ordered any more goes for it.
+        await keeper.follow([])
+        self.assertIsNotNone(await keeper.missed(SMALL))
+        self.assertEqual([each.resource for each in keeper.held()], [SMALL])
+
+    async def test_before_the_first_orders_nothing_goes_for_it(self) -> None:
+        first = self.keeper()
+        await first.follow([order(BIG)])
+        await self.held(first, BIG)
+        await first.close()
+        keeper = await self.ready(capacity=len(DATA) + 10)
+        await self.refused(keeper, SMALL, "no room")
+        self.assertEqual([each.resource for each in keeper.held()], [BIG])
+
+    async def test_no_more_is_fetched_for_readers_at_once_than_may_be(self) -> None:
+        self.patch(keeper_room, "MAX_READ_THROUGH", 1)
+        self.publish(TREE)
+        keeper = await self.ready(node=self.node(allowed=LOOPBACK, trackers=["https://127.0.0.1:1"]))
+        self.assertIsNotNone(await keeper.missed(FOREST))
+        keeper.wanted(FOREST, 0)
+        await self.refused(keeper, SMALL, "too much")
+
+    async def test_a_fill_that_readers_have_left_ends_after_a_while(self) -> None:
+        self.patch(keeper_room, "LINGER", 0.0)
+        self.publish(TREE)
+        keeper = await self.ready(node=self.node(allowed=LOOPBACK, trackers=["https://127.0.0.1:1"]))
+        self.assertIsNotNone(await keeper.missed(FOREST))
+        release = keeper.reading(FOREST)
+        keeper.wanted(FOREST, 0)
+        keeper.arrange()
+        self.assertFalse("nobody wants it now" in self.heard)
+        release()
+
+        def ended() -> bool:
+            keeper.arrange()
+            return "nobody wants it now" in self.heard
+
+        await self.until(ended)
+
+    async def test_it_does_not_fetch_from_itself(self) -> None:
+        mirrors = self.index.known[SMALL].mirrors
+        own = f"https://cache.example/r/{SMALL}/data"
+        self.publish(OTHER, own, *mirrors)
+        keeper = await self.ready(own_url="https://cache.example")
+        await keeper.missed(SMALL)
+        self.assertEqual(keeper._shelves[SMALL].torrent.mirrors, mirrors)
+
+
+class Resting(KeeperCase):
+    """A part of a resource that is not being filled."""
+
+    async def test_it_gives_what_it_has_and_shows_no_interest(self) -> None:
+        self.publish(DESCRIPTOR)
+        keeper = self.keeper(node=self.node(allowed=LOOPBACK, trackers=["https://127.0.0.1:1"]))
+        await keeper.follow([order(BIG)])
+        seed = await self.seeding(node=self.node(max_upload=len(DATA) // 3))
+        await self.introduce(seed, keeper._shelves[BIG].transfer)
+        (link,) = seed._links.values()
+        await self.until(lambda: link.session.remote_interested and keeper.held()[0].have > 0)
+        self.patch(keeper_room, "LINGER", 0.0)
+        await keeper.follow([])
+        await self.until(lambda: not link.session.remote_interested)
+        self.assertLess(keeper.held()[0].have, 1.0)
+        have = keeper._shelves[BIG].store.pieces_verified
+        await self.until(lambda: len(link.session.pieces) >= have)
+        # Taken up again, over the same link.
+        await keeper.follow([order(BIG)])
+        await self.until(lambda: link.session.remote_interested)
+
+    async def test_use_by_wire_is_use(self) -> None:
+        keeper = self.keeper()
+        await keeper.follow([order(SMALL)])
+        await self.held(keeper, SMALL)
+        shelf = keeper._shelves[SMALL]
+        shelf.last_used -= 1000
+        self.assertGreater(keeper.held()[0].idle_seconds, 900)
+        leech = self.leech(OTHER)
+        fetching = leech.download()
+        await self.introduce(leech, shelf.transfer)
+        await fetching
+        keeper.arrange()
+        self.assertLess(keeper.held()[0].idle_seconds, 100)
