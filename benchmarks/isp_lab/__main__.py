@@ -39,6 +39,7 @@ def words() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, metavar="MIB")
     parser.add_argument("--every", type=float, metavar="SECONDS", help="between two arrivals")
     parser.add_argument("--slower", type=float, default=1.0, metavar="FACTOR", help="divide all rates by this")
+    parser.add_argument("--mtu", type=int, default=1500, metavar="BYTES", help="of a packet (default %(default)s)")
     parser.add_argument("--interval", default="60s", help="of announces (default %(default)s)")
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="let everybody race so often, in turns")
     parser.add_argument("--seed", type=int, default=1, help="of all lots")
@@ -68,6 +69,7 @@ def entries(given: argparse.Namespace) -> list[Entry]:
         given.every,
         given.seed,
         given.slower,
+        given.mtu,
         given.interval,
         tuple(given.get),
     )

@@ -39,6 +39,9 @@ class Size:
     slower: float = 1.0
     """All rates are divided by this: every ratio stays, and the CPU has more time."""
 
+    mtu: int = 1500
+    """Bytes of a packet: fewer and larger ones cost every program less CPU."""
+
     interval: str = "60s"
     options: tuple[str, ...] = ()
 
@@ -146,6 +149,7 @@ def _plan(wish: Size, *, isps: int = 2, hosts: int = 8, up: Sequence[float] = (2
         transit=(wish.transit or 40.0) * unit,
         origin=(wish.origin or 40.0) * unit,
         edge=(wish.edge or 80.0) * unit,
+        mtu=wish.mtu,
         seed=wish.seed,
     )
 

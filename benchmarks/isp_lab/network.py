@@ -103,7 +103,7 @@ class Network:
         for place, device, own in ((name, "up0", address), (router, port, gateway)):
             _run(in_namespace(place, ["ethtool", "-K", device, "tso", "off", "gso", "off", "gro", "off"]))
             _ip(place, "addr", "add", f"{own}/24", "dev", device)
-            _ip(place, "link", "set", device, "up")
+            _ip(place, "link", "set", device, "mtu", str(self.plan.mtu), "up")
         _ip(name, "route", "add", "default", "via", gateway)
         for place, device, rate in ((name, "up0", up), (router, port, down)):
             if rate is not None:

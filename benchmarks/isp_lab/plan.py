@@ -16,6 +16,8 @@ ORIGIN: Final = "10.251.1.2"
 EDGE_HOST: Final = 250
 MOST_ISPS: Final = 100
 MOST_HOSTS: Final = 240
+MOST_MTU: Final = 9000
+"""A packet has to fit into a shaper's bucket."""
 
 
 @attrs.frozen
@@ -74,6 +76,7 @@ class Plan:
 
     isps: tuple[Isp, ...]
     origin: float
+    mtu: int = 1500
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -90,24 +93,27 @@ def make_plan(
     transit: float,
     origin: float,
     edge: float,
+    mtu: int = 1500,
     seed: int = 1,
 ) -> Plan:
     """Equal ISPs; `ups` holds one upstream rate for all hosts, or the least and the most of what they get by lot.
 
     Of a range each ISP gets the same rates, evenly spread on a logarithmic scale, in an order of its own.
-    Raises ValueError for what does not fit into the address plan.
+    `mtu` are the bytes of a packet on every link. Raises ValueError for what does not fit into the address plan.
     """
     if not 1 <= isps <= MOST_ISPS or not 1 <= hosts <= MOST_HOSTS:
         raise ValueError(f"1 to {MOST_ISPS} ISPs of 1 to {MOST_HOSTS} hosts each, not {isps} of {hosts}")
     if min(*ups, down, transit, origin, edge) <= 0:
         raise ValueError("every rate is more than 0")
+    if not 1280 <= mtu <= MOST_MTU:
+        raise ValueError(f"packets have 1280 to {MOST_MTU} bytes, not {mtu}")
     rng = Random(seed)
     made = []
     for isp in range(1, isps + 1):
         rates = _spread(min(ups), max(ups), hosts)
         rng.shuffle(rates)
         made.append(Isp(isp, transit, edge, tuple(Host(isp, n, rates[n - 1], down) for n in range(1, hosts + 1))))
-    return Plan(tuple(made), origin)
+    return Plan(tuple(made), origin, mtu)
 
 
 def _spread(least: float, most: float, count: int) -> list[float]:

@@ -1,5 +1,6 @@
 """How are the results of races told: side by side in a table, and each with where its time went?"""
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import median
@@ -9,6 +10,7 @@ import attrs
 
 from benchmarks.isp_lab.race import Result
 
+ADDRESS = re.compile(r"10(\.\d+){3}")
 HEAD = (
     "program",
     "last s",
@@ -67,6 +69,7 @@ def details(result: Result) -> str:
         gone = f", left at {course.left:.1f} s" if course.left is not None else ""
         origin = ", ".join(f"{kind} {share}" for kind, share in _shares(course.account, result.size))
         lines.append(f"  {course.host:<7} up {course.up / 1e6:4.0f} Mbit/s {time}{first}{gone}  {origin}")
+    lines.extend(_crossings(result))
     lines.append(f"  CPU: {_cpu(result.cpu)}")
     lines.extend(_links(result))
     return "\n".join(lines)
@@ -79,6 +82,21 @@ def _shares(account: dict[str, Any], size: int) -> Iterable[tuple[str, str]]:
             yield kind, f"{count / size:.2f}"
     if stalled := account.get("stalled_seconds"):
         yield "stalled", f"{stalled:.1f} s"
+
+
+def _crossings(result: Result) -> Iterable[str]:
+    """What the hosts of each ISP say they had, in copies: from servers, from nodes elsewhere, from nodes inside."""
+    for isp in sorted({course.isp for course in result.courses}):
+        inside = f"10.{isp}."
+        had = dict.fromkeys(("the origin", "other ISPs", "inside"), 0)
+        for course in result.courses:
+            for source in course.account.get("sources", ()) if course.isp == isp else ():
+                address = ADDRESS.search(source["label"])
+                where = "inside" if address is not None and address.group().startswith(inside) else "other ISPs"
+                had["the origin" if source["kind"] == "server" else where] += source["bytes"]
+        if any(had.values()):
+            shares = ", ".join(f"{count / result.size:.2f} from {where}" for where, count in had.items())
+            yield f"  isp{isp} had copies: {shares}"
 
 
 def _cpu(cpu: dict[str, float]) -> str:
