@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
+from p2sp.cli.demo_account import Part, told
 from p2sp.cli.demo_processes import Processes, Running, free_port
 from p2sp.cli.outcome import UserError, run
 from p2sp.cli.progress import human
@@ -53,9 +54,10 @@ class _Client:
 class Demo:
     """The story, from an empty folder to the table."""
 
-    def __init__(self, reactor: Any, size: int, file: Path | None, folder: Path) -> None:
+    def __init__(self, reactor: Any, size: int, file: Path | None, folder: Path, linger: float) -> None:
         self._reactor = reactor
         self._folder = folder
+        self._linger = linger
         self._processes = Processes(reactor, folder)
         self._began = reactor.seconds()
         self._file = file.resolve() if file is not None else folder / "origin" / "demo.bin"
@@ -101,7 +103,11 @@ class Demo:
             code = await last.process.ended
             if code != 0:
                 raise UserError(f"{last.name} failed: {last.process.tail()}")
-            return self._conclude([*first, last])
+            result = self._conclude([*first, last])
+            if self._linger:
+                self.say(f"all stays up for {self._linger:g} s more, for who looks at the pages")
+                await deferLater(self._reactor, self._linger)
+            return result
         finally:
             await manager_api.close()
 
@@ -134,7 +140,15 @@ class Demo:
             return Service(role, name, address, free_port(address), settings)
 
         index = service("index", "index")
-        statistics = service("statistics", "statistics", interval=2)
+        pages = {name: f"127.0.0.1:{free_port('127.0.0.1')}" for name in ("statistics", "manager")}
+        links = {name: f"http://{address}/" for name, address in pages.items()}
+        statistics = service(
+            "statistics",
+            "statistics",
+            interval=2,
+            pages=pages["statistics"],
+            pages_links={"manager": links["manager"]},
+        )
         report: dict[str, Any] = {"network_map": MAP, "statistics": statistics.url, "interval": 2, "report_interval": 1}
         tracker = service("tracker", "tracker", scope="global", **report)
         manager = service(
@@ -149,6 +163,8 @@ class Demo:
             min_demand=self._size // 16,
             target_speed=int(self._rate * 4),
             half_life=120,
+            pages=pages["manager"],
+            pages_links={"statistics": links["statistics"] + "?window=10m"},
         )
         services = [index, statistics, tracker, manager]
         for isp, address in ((NORTH, "127.1.0.2"), (SOUTH, "127.2.0.2")):
@@ -207,6 +223,10 @@ class Demo:
         self.say(
             "up, each a process of its own, TLS between all: index, global tracker, a local tracker for each of the "
             "ISPs north (127.1.*) and south (127.2.*), statistics, manager, a super node in north, a peer in south"
+        )
+        self.say(
+            f"look on: what is hot and how fast at {links['statistics']}?window=10m, what lies where and why at "
+            f"{links['manager']}"
         )
         trust = Trust.from_file(self._folder / PKI / "ca.pem")
         api = ApiClient(self._reactor, manager.url, policy=client_policy(create_identity(), trust))
@@ -290,53 +310,28 @@ class Demo:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def _conclude(self, clients: list[_Client]) -> int:
-        rows = [("client", "ISP", "seconds", "server", "super node", "peers", "from outside the ISP", "sha-256")]
-        good = True
-        last: dict[str, Any] = {}
-        for client in clients:
-            last = json.loads((self._folder / client.summary).read_text())
-            matches = last["sha256"] == self._digest
-            good = good and matches and last["ok"]
-            kinds = last["bytes_by_kind"]
-            total = sum(kinds.values()) or 1
-            prefix = client.address[:6]
-            outside = sum(
-                source["bytes"]
-                for source in last["sources"]
-                if source["kind"] == "server" or not source["label"].split()[-1].startswith(prefix)
-            )
-            rows.append(
-                (
-                    client.name,
-                    client.isp,
-                    f"{last['seconds']:.1f}",
-                    human(kinds["server"]),
-                    human(kinds["supernode"]),
-                    human(kinds["peer"]),
-                    f"{outside * 100 / total:.0f} %",
-                    "ok" if matches else "WRONG",
-                )
-            )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        print()
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        print()
+        parts = [Part.read(self._folder / each.summary, each.name, each.isp, each.address[:6]) for each in clients]
+        print("\n".join(["", *told(parts, self._digest), ""]))
+        good = all(part.summary["ok"] and part.summary["sha256"] == self._digest for part in parts)
+        last = parts[-1].summary
         missing = [kind for kind, count in last["bytes_by_kind"].items() if not count]
         if missing:
             self.say(f"the last client had nothing from: {', '.join(missing)}")
         if not good:
             self.say("a digest is wrong")
-        print(f"summary of the last client: {json.dumps(last)}")
+        print(f"summary of the last client: {json.dumps(last)}", flush=True)
         return ExitCode.OK if good and not missing else ExitCode.ERROR
 
 
-def run_demo(size: int, file: Path | None, keep: bool) -> int:
-    """Run it in a folder of its own, which goes away afterwards unless `keep`; the exit code."""
+def run_demo(size: int, file: Path | None, keep: bool, linger: float = 0.0) -> int:
+    """Run it in a folder of its own, which goes away afterwards unless `keep`; the exit code.
+
+    The network stays up for `linger` seconds after the story's end.
+    """
     folder = Path(tempfile.mkdtemp(prefix="p2sp-demo-"))
 
     async def main(reactor: Any) -> int:
-        return await Demo(reactor, size, file, folder).tell()
+        return await Demo(reactor, size, file, folder, linger).tell()
 
     code = ExitCode.ERROR
     try:

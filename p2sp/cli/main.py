@@ -129,11 +129,15 @@ def site_init(folder: Path, host: str, port: int, isps: tuple[str, ...]) -> None
 @click.option("--size", type=click.IntRange(1, 4096), default=64, show_default=True, metavar="MIB", help="File size.")
 @click.option("--file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Your own file instead.")
 @click.option("--keep", is_flag=True, help="Keep the folder with configurations and logs.")
-def demo(size: int, file: Path | None, keep: bool) -> None:
-    """Start a whole network on loopback and watch a file spread through it; under two minutes."""
+@click.option("--linger", type=click.FloatRange(0), default=0, metavar="SECONDS", help="Stay up so long after the end.")
+def demo(size: int, file: Path | None, keep: bool, linger: float) -> None:
+    """Start a whole network on loopback and watch a file spread through it; under two minutes.
+
+    While it runs, the pages of its statistics server and its manager can be looked at in a browser.
+    """
     from p2sp.cli.demo import run_demo
 
-    sys.exit(run_demo(size * 1024 * 1024, file, keep))
+    sys.exit(run_demo(size * 1024 * 1024, file, keep, linger))
 
 
 def main() -> None:

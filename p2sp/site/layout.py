@@ -108,6 +108,8 @@ def map_of(isps: Mapping[str, Sequence[str]]) -> bytes:
 def _toml(value: Any) -> str:
     """A value as TOML writes it: strings, numbers, booleans and lists of them are JSON's, but for two things.
 
-    TOML knows no surrogate pairs, and takes no DEL as it is.
+    TOML knows no surrogate pairs, and takes no DEL as it is. A mapping becomes an inline table.
     """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(each)}" for key, each in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -5,13 +5,14 @@ from typing import Final
 
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker
-from p2sp.ops.config import Base, parse_duration, resolve
+from p2sp.ops.config import parse_duration, resolve
+from p2sp.ops.pages.config import PagesConfig, check_pages
 
 _LEAST_INTERVAL: Final = 0.1
 _LONGEST_INTERVAL: Final = 86_400.0
 
 
-class StatisticsConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class StatisticsConfig(PagesConfig, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The settings of `p2sp-statistics`. Durations are seconds or texts such as "60s", "30d".
 
     `interval`: the time a rollup sums up. `retention`: how long rollups are kept; after `thin_after` they are summed up
@@ -41,6 +42,7 @@ def check_config(config: StatisticsConfig, config_path: Path) -> None:
     check.need(thin_after >= age + interval, "thin_after", f"{thin_after:g} s is less than max_sample_age and interval")
     longer = check.read("thin_interval", lambda: parse_duration(config.thin_interval))
     check.need(0 < longer <= _LONGEST_INTERVAL, "thin_interval", f"{longer:g} s is not more than 0 and at most a day")
+    check_pages(config, config_path)
 
 
 def database_url(config: StatisticsConfig, config_path: Path) -> str:
