@@ -7,6 +7,8 @@ need() { # program package
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"
 }
 need aria2c aria2
+need chromium chromium
+need chromedriver chromium-driver
 need curl curl
 need ethtool ethtool
 need ip iproute2

@@ -10,23 +10,25 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.template import Tag
 
 from p2sp.manager.control import Manager
-from p2sp.manager.schema import NodeView, Placement
+from p2sp.manager.rules import RuleKind
+from p2sp.manager.schema import NodeView, Placement, RuleView
 from p2sp.net.jsonapi import Call
 from p2sp.ops.pages.parts import Tile, badge, card, choice, el, identifier, meter, table, tiles
 from p2sp.ops.pages.plots import spark
 from p2sp.ops.pages.site import Page
-from p2sp.ops.pages.words import in_ago, in_bytes, in_percent, of_isp, short_id
+from p2sp.ops.pages.words import in_ago, in_bytes, in_percent, in_time, of_isp, short_id
 from p2sp.tracker.schema import Text
 
 REFRESH: Final = 2.0
 MOST_NODES: Final = 200
 MOST_PLACEMENTS: Final = 200
 MOST_DROPPED: Final = 30
+MOST_RULES: Final = 100
 REMEMBERED: Final = 120
 """Samples of a super node's load that are kept."""
 
 FULL: Final = 0.9
-_TONES: Final = {"held": "good", "filling": "busy", "ordered": "calm"}
+_TONES: Final = {"held": "good", "filling": "busy", "ordered": "calm", "failed": "bad"}
 
 
 class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,19 +37,10 @@ class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @attrs.define
 class _Load:
-    """What a super node served: its counter as last seen, and bytes a second between one look and the next."""
+    """What a super node served, bytes a second, as it said itself from one heartbeat to the next."""
 
-    seen: float
-    uploaded: int
+    seen: float = 0.0
     rates: deque[float] = attrs.field(factory=lambda: deque(maxlen=REMEMBERED))
-
-    def look(self, node: NodeView) -> None:
-        """Take a look; what has not reported since says nothing new, a counter that went back began anew."""
-        if node.seen <= self.seen:
-            return
-        served = node.uploaded - self.uploaded if node.uploaded >= self.uploaded else node.uploaded
-        self.rates.append(served / (node.seen - self.seen))
-        self.seen, self.uploaded = node.seen, node.uploaded
 
 
 @attrs.define
@@ -58,15 +51,15 @@ class LoadHistory:
     _loads: dict[str, _Load] = attrs.field(factory=dict)
 
     async def watch(self) -> None:
-        """Look at the super nodes once."""
+        """Look at the super nodes once; one that has not reported since says nothing new."""
         nodes = await self.manager.nodes(0, MOST_NODES)
         for gone in self._loads.keys() - {node.node_id for node in nodes}:
             del self._loads[gone]
         for node in nodes:
-            if node.node_id in self._loads:
-                self._loads[node.node_id].look(node)
-            else:
-                self._loads[node.node_id] = _Load(node.seen, node.uploaded)
+            load = self._loads.setdefault(node.node_id, _Load())
+            if node.seen > load.seen:
+                load.seen = node.seen
+                load.rates.append(node.upload_rate)
 
     def rates(self, node_id: str) -> list[float]:
         """Bytes a second that a node served, oldest first."""
@@ -90,11 +83,13 @@ class ManagerPage:
         nodes = [node for node in every if query.isp is None or (node.isp or "") == query.isp]
         placements = await self.manager.placements(query.isp, 0, MOST_PLACEMENTS)
         dropped = await self.manager.dropped(query.isp, MOST_DROPPED)
+        rules = await self.manager.rules(0, MOST_RULES)
         isps = sorted({node.isp or "" for node in every})
         parts = [
             _tiles(nodes, placements, self.manager.informed),
             self._nodes(nodes, now),
             _placements(placements, now),
+            _rules([rule for rule in rules if query.isp is None or rule.isp in (None, query.isp)], now),
             _dropped(dropped, now),
         ]
         if len(isps) > 1 or query.isp is not None:
@@ -112,22 +107,21 @@ class ManagerPage:
     def _node(self, node: NodeView, now: float) -> Tag:
         share = node.used / node.capacity if node.capacity else 1.0
         fill = f"{in_bytes(node.used)} of {in_bytes(node.capacity)}, {in_percent(share)} full"
-        rates = self.history.rates(node.node_id)
         state = badge("alive", "good") if node.alive else badge("silent", "bad")
         host = f"[{node.address}]" if ":" in node.address else node.address
         return el(
             "article",
             el("h3", of_isp(node.isp), state),
             el("p", el("code", short_id(node.node_id), title=node.node_id), f" {host}:{node.port}", class_="note"),
-            el("p", f"reported {in_ago(node.seen, now)}", class_="note"),
+            el("p", f"reported {in_ago(node.seen, now)}; {node.whole} whole, {node.filling} filling", class_="note"),
             meter(share, fill, "full" if share >= FULL else "good"),
             el(
                 "p",
-                el("span", "serves ", el("b", f"{in_bytes(rates[-1])}/s" if rates else "-")),
+                el("span", "serves ", el("b", f"{in_bytes(node.upload_rate)}/s")),
                 el("span", "in all ", el("b", in_bytes(node.uploaded))),
                 class_="load",
             ),
-            spark(rates, "bytes served a second, lately"),
+            spark(self.history.rates(node.node_id), "bytes served a second, lately"),
             class_="node",
         )
 
@@ -162,7 +156,7 @@ def _placements(placements: list[Placement], now: float) -> Tag:
             _state(each),
             f"{each.value:.2f}",
             in_ago(each.since, now),
-            each.reason,
+            f"{each.reason}; trouble: {each.trouble}" if each.trouble else each.reason,
         )
         for each in placements
     ]
@@ -177,9 +171,30 @@ def _placements(placements: list[Placement], now: float) -> Tag:
 
 def _state(placement: Placement) -> Tag:
     shown = badge(placement.state, _TONES.get(placement.state, "calm"))
-    if placement.state != "filling":
-        return shown
-    return el("span", shown, " ", in_percent(placement.have))
+    if placement.state == "filling":
+        return el("span", shown, " ", in_percent(placement.have))
+    return el("span", shown, title=placement.trouble or None)
+
+
+def _rules(rules: list[RuleView], now: float) -> Tag:
+    rows = [
+        (
+            badge(rule.kind.value, "bad" if rule.kind is RuleKind.BLOCK else "calm"),
+            identifier(rule.resource),
+            "all" if rule.isp is None else of_isp(rule.isp),
+            in_ago(rule.since, now),
+            "taken back" if rule.until is None else f"in {in_time(max(rule.until - now, 0.0))}",
+            rule.note or "-",
+        )
+        for rule in rules
+    ]
+    heads = ("rule", "resource", "ISP", "since", "ends", "note")
+    return card(
+        "What operators said",
+        table(heads, rows, nothing="Nothing is pinned, preheated or blocked.", wide=("note",)),
+        note="comes before any policy",
+        wide=True,
+    )
 
 
 def _dropped(dropped: list[Placement], now: float) -> Tag:

@@ -106,7 +106,7 @@ class Browser:
     def complaints(self) -> list[str]:
         """What the browser logged since it was asked last: refused by the policy, not found, failed."""
         entries = self._call("POST", f"{self._session}/se/log", {"type": "browser"})
-        return [entry["message"] for entry in entries]
+        return [entry["message"] for entry in entries if entry["level"] in ("WARNING", "SEVERE")]
 
     def be(
         self, width: int, *, height: int = 900, dark: bool = False, scripts: bool = True, scale: float = 1.0
