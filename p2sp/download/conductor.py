@@ -9,20 +9,20 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from p2sp.download.errors import DownloadError, exit_code, no_source_left
+from p2sp.download.errors import DownloadError, no_source_left
 from p2sp.download.examiner import AskForLeaves, Examiner
 from p2sp.download.member import Fetch, Member
 from p2sp.download.parking import park_slow
-from p2sp.download.report import ExitCode, Report
+from p2sp.download.report import Report
 from p2sp.download.sink import SpanSink
+from p2sp.download.verdicts import Verdicts
 from p2sp.net.throttle import TokenBucket
 from p2sp.schedule.border import Myself
-from p2sp.schedule.reputation import Fault, Reputation
 from p2sp.schedule.scheduler import Assignment, Scheduler
 from p2sp.schedule.spans import Kind, Mode, Span
 from p2sp.schedule.standing import Hints
 from p2sp.sources.interfaces import ISource, SourceChanged, SourceError
-from p2sp.storage.interfaces import Examined, IPieceStore, StorageError, Verdict
+from p2sp.storage.interfaces import IPieceStore
 
 TICK = 0.5
 """Seconds between two looks at who is slow, silent or due again."""
@@ -62,8 +62,6 @@ class Conductor:
         self._rng = rng
         self._limit = limit
         self._expecting = expecting
-        self._banned = banned
-        self._examiner = Examiner(clock, store, leaves)
         self._patience = patience
         self._layout = store.content.layout
         unwanted = store.content.unwanted
@@ -77,10 +75,10 @@ class Conductor:
             myself=myself,
             trials=store.content.by_piece,
         )
-        self._reputation = Reputation()
-        self._members: dict[str, Member] = {}
+        self._verdicts = Verdicts(self, clock, store, self._scheduler, report, Examiner(clock, store, leaves), banned)
+        self.members: dict[str, Member] = {}
         self._done: Deferred[None] | None = None
-        self._over = False
+        self.over = False
         self._pumping = False
         self._again = False
         self._last_byte = clock.seconds()
@@ -99,12 +97,12 @@ class Conductor:
         False, and it is closed, when it was banned or has a double here already.
         """
         label = source.label
-        if self._over or label in self._members or self._reputation.is_banned(label):
-            if label not in self._members or self._members[label].source is not source:
+        if self.over or label in self.members or self._verdicts.is_banned(label):
+            if label not in self.members or self.members[label].source is not source:
                 source.close()
             return False
         account = self._report.account(label, source.kind, local=local)
-        self._members[label] = Member(source, account, source.watch(lambda: self._changed(label)), lan=lan)
+        self.members[label] = Member(source, account, source.watch(lambda: self._changed(label)), lan=lan)
         self._scheduler.add_source(
             label,
             source.kind,
@@ -122,11 +120,11 @@ class Conductor:
         return True
 
     def _changed(self, label: str) -> None:
-        member = self._members.get(label)
+        member = self.members.get(label)
         if member is None:
             return
         if member.source.closed:
-            self._drop(label, "")
+            self.drop(label, "")
             self.pump()
         else:
             self._scheduler.source_has(label, member.source.pieces(), self._clock.seconds())
@@ -134,19 +132,20 @@ class Conductor:
 
     def place(self, label: str, *, local: bool, lan: bool) -> None:
         """It has turned out where a source is."""
-        member = self._members.get(label)
-        if member is not None:
+        member = self.members.get(label)
+        if member is not None and (member.account.local, member.lan) != (local, lan):
             member.account.local, member.lan = local, lan
             self._scheduler.source_is(label, self._clock.seconds(), inside=local or lan)
             self.pump(member)
 
-    def _drop(self, label: str, reason: str, *, believed: bool = True) -> None:
-        member = self._members.pop(label, None)
+    def drop(self, label: str, reason: str, *, believed: bool = True) -> None:
+        """Let a source go, for a reason if there is one to be told; unless `believed`, what it gave is had anew."""
+        member = self.members.pop(label, None)
         if member is None:
             return
         member.unwatch()
         if not believed:
-            self._disown(label, member)
+            self._verdicts.disown(label, member)
         # The end of one fetch may make another of the same source redundant, and end it, too.
         while member.fetches:
             self._abandon(member, next(iter(member.fetches)))
@@ -161,7 +160,7 @@ class Conductor:
     @property
     def sources(self) -> int:
         """How many sources take part now."""
-        return len(self._members)
+        return len(self.members)
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -171,7 +170,7 @@ class Conductor:
         self._done = done
         self._last_byte = self._clock.seconds()
         if self._store.complete:
-            self._finish(None)
+            self.finish(None)
         else:
             self._ticker.start(TICK, now=False)
             self.pump()
@@ -179,14 +178,15 @@ class Conductor:
 
     def stop(self) -> None:
         """Let go of every source; what is verified stays."""
-        self._over = True
+        self.over = True
         if self._ticker.running:
             self._ticker.stop()
-        for label in list(self._members):
-            self._drop(label, "")
+        for label in list(self.members):
+            self.drop(label, "")
 
-    def _finish(self, error: DownloadError | None) -> None:
-        if self._over:
+    def finish(self, error: DownloadError | None) -> None:
+        """End it, well or with an error."""
+        if self.over:
             return
         self.stop()
         done, self._done = self._done, None
@@ -199,13 +199,13 @@ class Conductor:
             self._report.stalled_seconds += TICK
         self._park(now)
         self.pump()
-        if self._over or self._members:
+        if self.over or self.members:
             return
         if not self._expecting() or now - self._last_byte > self._patience:
-            self._finish(no_source_left(self._store.content.name, self._last_error))
+            self.finish(no_source_left(self._store.content.name, self._last_error))
 
     def _park(self, now: float) -> None:
-        members = self._members.values()
+        members = self.members.values()
         for member, reason, rest in park_slow(members, lambda label: self._scheduler.rate_of(label, now), now):
             member.account.note(reason)
             self._report.tell(f"{reason}; not asked for {rest:g} s")
@@ -222,10 +222,10 @@ class Conductor:
         self._pumping = True
         try:
             self._again = True
-            while self._again and not self._over and self._done is not None:
+            while self._again and not self.over and self._done is not None:
                 self._again = False
                 now = self._clock.seconds()
-                by_cost = sorted(self._members.values(), key=lambda member: member.cost)
+                by_cost = sorted(self.members.values(), key=lambda member: member.cost)
                 for member in by_cost if only is None else [only]:
                     self._feed(member, now)
                 only = None
@@ -236,7 +236,7 @@ class Conductor:
         """Fill the free slots of a source."""
         label = member.source.label
         while (
-            self._members.get(label) is member
+            self.members.get(label) is member
             and not member.source.closed
             and member.free_from <= now
             and len(member.fetches) < member.source.slots
@@ -248,7 +248,7 @@ class Conductor:
             self._begin(member, assignment)
 
     def _from_servers(self) -> int:
-        return sum(len(each.fetches) for each in self._members.values() if each.source.kind is Kind.SERVER)
+        return sum(len(each.fetches) for each in self.members.values() if each.source.kind is Kind.SERVER)
 
     def _begin(self, member: Member, assignment: Assignment) -> None:
         span = assignment.span
@@ -270,8 +270,8 @@ class Conductor:
             span,
             member.source.label,
             delivered=delivered,
-            judged=self._judged,
-            failed=self._write_failed,
+            judged=self._verdicts.judged,
+            failed=self._verdicts.write_failed,
             arrived=self._arrived,
             limit=self._limit,
         )
@@ -280,13 +280,13 @@ class Conductor:
         fetch = member.fetches[span] = Fetch(sink)
         done = fetch.done = member.source.fetch(span, sink)
         done.addCallbacks(lambda _: self._fetched(member, span, None), lambda f: self._fetched(member, span, f))
-        done.addErrback(self._broken)
+        done.addErrback(self.broken)
         if member.fetches.get(span) is not fetch:
             # Given up from within: there was nothing yet to cancel.
             done.cancel()
 
     def _shorten(self, span: Span, stop: int) -> None:
-        for member in self._members.values():
+        for member in self.members.values():
             if span in member.fetches:
                 member.fetches[span].sink.cut(stop)
                 member.source.shorten(span, stop)
@@ -305,7 +305,7 @@ class Conductor:
         fetch.sink.close()
         if span not in member.fetches:  # its last blocks brought a verdict, and that gave it up
             return
-        missing = self._release(member, span)
+        missing = self.release(member, span)
         if failure is None and missing and not fetch.bytes:
             failure = Failure(SourceError(f"{member.source.label}: delivered nothing of what was asked"))
         if failure is not None and not failure.check(CancelledError):
@@ -313,13 +313,14 @@ class Conductor:
         # What is free again is for everybody; else there is news for this source alone.
         self.pump(None if missing else member)
 
-    def _release(self, member: Member, span: Span) -> bool:
+    def release(self, member: Member, span: Span) -> bool:
+        """Forget a fetch that is over; whether some of it is still missing."""
         del member.fetches[span]
         now = self._clock.seconds()
         member.account.finish(now)
         missing = self._scheduler.is_missing(span)
         for other in self._scheduler.end(span, now):
-            for owner in list(self._members.values()):
+            for owner in list(self.members.values()):
                 if other in owner.fetches:
                     self._abandon(owner, other)
         return missing
@@ -329,7 +330,7 @@ class Conductor:
         fetch = member.fetches[span]
         fetch.sink.close()
         if span in member.fetches:
-            self._release(member, span)
+            self.release(member, span)
         if fetch.done is not None:
             fetch.done.cancel()
 
@@ -341,105 +342,11 @@ class Conductor:
         self._last_error = error
         wait = member.failed(error, self._clock.seconds(), self._rng)
         if wait is None:
-            self._drop(member.source.label, str(error), believed=not isinstance(error, SourceChanged))
+            self.drop(member.source.label, str(error), believed=not isinstance(error, SourceChanged))
             return
         self.log.info("source waits {wait:.1f} s: {reason}", wait=wait, reason=str(error))
 
-    def _broken(self, failure: Failure) -> None:
+    def broken(self, failure: Failure) -> None:
+        """Something went wrong that should not: the download ends."""
         self.log.failure("the conductor failed", failure=failure)
-        self._finish(DownloadError(f"internal error: {failure.value}"))
-
-    # -- what the store says ---------------------------------------------------------------------------------
-
-    def _judged(self, verdicts: list[Verdict]) -> None:
-        news = False
-        for verdict in verdicts:
-            if verdict.good:
-                news |= bool(self._scheduler.piece_verified(verdict.piece, self._clock.seconds()))
-                self._charge(verdict)
-            else:
-                news |= self._doubt(verdict)
-        if self._store.complete:
-            self._finish(None)
-        elif news:
-            self.pump()
-
-    def _doubt(self, verdict: Verdict) -> bool:
-        """A piece is bad: whether it is to be had anew at once; else nobody gets any of it until it is examined."""
-        alone = len(verdict.suspects) == 1
-
-        def told(found: Examined | None) -> None:
-            if self._over:
-                return
-            if found is None:
-                self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
-            else:
-                for start, stop in found.bad:
-                    self._scheduler.disowned(start, stop)
-            if not alone:
-                # Without leaf hashes it is the piece, once it is good, that tells who of several was wrong.
-                guilty = verdict if found is None else Verdict(verdict.piece, False, found.guilty)
-                self._charge(guilty, proven=found is not None)
-            self.pump()
-
-        examining = self._examiner.examine(verdict, told)
-        if examining is None:
-            self._scheduler.piece_failed(verdict.piece, verdict.suspects, self._clock.seconds())
-        else:
-            examining.addErrback(self._broken)
-        if alone or examining is None:
-            self._charge(verdict)
-        return examining is None
-
-    def _charge(self, verdict: Verdict, *, proven: bool = False) -> None:
-        kinds = {label: account.kind for label, account in self._report.accounts.items()}
-        for fault in self._reputation.judge(verdict, kinds, proven=proven):
-            self._blame(fault)
-        if self._reputation.hopeless(verdict):
-            self._finish(DownloadError(f"piece {verdict.piece} fails verification again and again", ExitCode.CHECKSUM))
-
-    def _blame(self, fault: Fault) -> None:
-        """A source is caught: nothing else that it gave is believed, unless nobody else could give it."""
-        member = self._members.get(fault.label)
-        if fault.banned:
-            if member is None:  # it has left, and what it gave is still there
-                self._disown(fault.label)
-            self._drop(fault.label, fault.reason, believed=False)
-            self._banned(fault.label, fault.reason)
-        elif member is not None:
-            member.account.last_failure = fault.reason
-            member.account.note(fault.reason)
-            self._report.tell(fault.reason)
-            if any(not self._reputation.is_at_fault(label) for label in self._members):
-                self._disown(fault.label, member)
-
-    def _disown(self, label: str, member: Member | None = None) -> None:
-        """End what a source fetches, and have all anew that it gave and that is not verified."""
-        while member is not None and member.fetches:
-            span, fetch = next(iter(member.fetches.items()))
-            held = fetch.sink.abort()
-            self._release(member, span)
-            self._disowned([held])
-            if fetch.done is not None:
-                fetch.done.cancel()
-        self._scheduler.distrust(label)
-        self._store.disown(label).addCallback(self._disowned).addErrback(self._broken)
-
-    def _disowned(self, runs: list[tuple[int, int]]) -> None:
-        """Runs of positions that are to be had anew, but for pieces that others have made whole meanwhile."""
-        runs = [(start, stop) for start, stop in runs if start < stop]
-        for start, stop in runs:
-            for piece in self._layout.pieces_in(start, stop):
-                if not self._store.has(piece):
-                    low, high = self._layout.piece_start(piece), self._layout.piece_end(piece)
-                    self._scheduler.disowned(max(low, start), min(high, stop))
-        if runs and not self._over:
-            self.pump()
-
-    def _write_failed(self, failure: Failure) -> None:
-        if self._over:
-            return
-        if failure.check(StorageError):
-            self._finish(DownloadError(f"{failure.value}", exit_code(failure.value) or ExitCode.ERROR))
-        else:
-            self._broken(failure)
+        self.finish(DownloadError(f"internal error: {failure.value}"))

@@ -310,7 +310,7 @@ def test_what_the_store_cannot_do_ends_the_download() -> None:
 def test_a_fault_of_ours_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(SAMPLE_8)
     run.add("server", rate=1e6)
-    monkeypatch.setattr(run.conductor._reputation, "judge", lambda verdict, kinds: 1 / 0)
+    monkeypatch.setattr(run.conductor._verdicts._reputation, "judge", lambda verdict, kinds: 1 / 0)
     with capturedLogs() as logged:
         error = run.error()
     assert "internal error" in str(error)
