@@ -16,6 +16,7 @@ from p2sp.download.errors import DownloadError
 from p2sp.download.foreign import Hints
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
+from p2sp.download.whereabouts import Whereabouts
 from p2sp.resource.descriptor import Descriptor
 from p2sp.resource.verification import Content, Evidence
 from p2sp.schedule.border import Myself
@@ -76,6 +77,7 @@ class Transfer:
         self._started = False
         self._seeking = True
         self._leave_lan: Callable[[], None] | None = None
+        self._whereabouts = Whereabouts()
         self._trackers = list(node.trackers if trackers is None else trackers)
         self._finder: Finders | None = None
         self._dialler = Dialler(node.reactor, self._call, node.rng, failed=self._call_failed)
@@ -333,6 +335,9 @@ class Transfer:
         """
         if candidate.node_id or self.node.wire.clear_text:
             self._dialler.offer(candidate)
+        if candidate.node_id:
+            self._whereabouts.told(candidate.host, local=candidate.local)
+            self._place_links()
 
     # -- nodes -----------------------------------------------------------------------------------------------
 
@@ -341,13 +346,22 @@ class Transfer:
             return
         from p2sp.sources.peer import PeerSource
 
+        local, lan = self._place_of(link)
+        self.conductor.add(PeerSource(link, lan=lan), local=local, lan=lan, node=link.node_id)
+
+    def _place_of(self, link: "PeerLink") -> tuple[bool, bool]:
+        """Whether the other side is in our ISP, and on our own network: as told of it, or of those beside it."""
         candidate = self._dialler.find(link.who)
-        self.conductor.add(
-            PeerSource(link, lan=candidate is not None and candidate.lan),
-            local=candidate is not None and candidate.local,
-            lan=candidate is not None and candidate.lan,
-            node=link.node_id,
-        )
+        if candidate is not None and (candidate.local or candidate.lan):
+            return candidate.local, candidate.lan
+        return self._whereabouts.is_local(link.address[0]), False
+
+    def _place_links(self) -> None:
+        """Who called us before a tracker named it, or one beside it, may turn out to be near."""
+        for link in self._links.values():
+            if self.conductor is not None:
+                local, lan = self._place_of(link)
+                self.conductor.place(link.label, local=local, lan=lan)
 
     def _on_lan(self, node_id: str, host: str, port: int) -> None:
         self._dialler.offer(Candidate(Kind.PEER, node_id, host, port, local=True, lan=True))

@@ -61,9 +61,9 @@ class Choker(Generic[K]):
 
     As long as slots are free everybody who is interested has one. When others wait: who trades is served for what he
     gives (the rate of the last seconds), who only takes in turns with a quota, the longest waiting first; slots are
-    shared between the two by their numbers. Who is served and takes nothing stays so beside the others. One slot goes to somebody on trial, newcomers favoured, so that better
-    ones are found and nobody is left out for ever. With a single slot all take turns. `now` is any steady count of
-    seconds.
+    shared between the two by their numbers. Who is served and takes nothing stays so beside the others. One slot goes
+    to somebody on trial, newcomers favoured, so that better ones are found and nobody is left out for ever. With a
+    single slot all take turns. `now` is any steady count of seconds.
     """
 
     def __init__(self, slots: int) -> None:
