@@ -3,10 +3,13 @@
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import attrs
 
 from benchmarks.isp_lab.cases import CASES, Entry, Size
 from benchmarks.isp_lab.network import Network
@@ -43,7 +46,9 @@ def words() -> argparse.ArgumentParser:
     parser.add_argument("--interval", default="60s", help="of announces (default %(default)s)")
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="let everybody race so often, in turns")
     parser.add_argument("--seed", type=int, default=1, help="of all lots")
-    parser.add_argument("--get", action="append", default=[], metavar="OPTION", help="one more word for `p2sp get`")
+    parser.add_argument(
+        "--get", dest="options", action="append", default=[], metavar="=OPTION", help="one more word for `p2sp get`"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all that was measured")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the logs of every process here")
     parser.add_argument("--brief", action="store_true", help="only the table")
@@ -57,22 +62,7 @@ def _rates(text: str) -> tuple[float, ...]:
 
 def entries(given: argparse.Namespace) -> list[Entry]:
     """The races that are asked for. Raises ValueError."""
-    wish = Size(
-        given.isps,
-        given.hosts,
-        given.up,
-        given.down,
-        given.transit,
-        given.origin,
-        given.edge,
-        given.size,
-        given.every,
-        given.seed,
-        given.slower,
-        given.mtu,
-        given.interval,
-        tuple(given.get),
-    )
+    wish = Size(**{field.name: getattr(given, field.name) for field in attrs.fields(Size)})
     found = [entry for _ in range(given.runs) for entry in CASES[given.case](wish)]
     if given.only:
         found = [entry for entry in found if any(text in entry.contender.name for text in given.only)]
@@ -111,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.inside:
         try:
             return run_inside(given)
-        except (LabError, OSError) as error:
+        except (LabError, OSError, subprocess.SubprocessError) as error:
             print(f"isp_lab: {error}", file=sys.stderr)
             return 1
     if (reason := why_not()) is not None:

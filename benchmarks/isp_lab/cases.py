@@ -28,7 +28,7 @@ class Size:
 
     isps: int | None = None
     hosts: int | None = None
-    up: tuple[float, ...] | None = None
+    up: Sequence[float] | None = None
     down: float | None = None
     transit: float | None = None
     origin: float | None = None
@@ -43,7 +43,7 @@ class Size:
     """Bytes of a packet: fewer and larger ones cost every program less CPU."""
 
     interval: str = "60s"
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
 
 
 @attrs.frozen

@@ -1,6 +1,5 @@
 """What does a program have to offer to take part in a race, and how does plain HTTP do it?"""
 
-import os
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,7 +14,7 @@ ORIGIN_URL: Final = f"http://{ORIGIN}/{FILE}"
 MIB: Final = 1024 * 1024
 
 _NGINX: Final = """
-{user}
+user root;
 daemon off;
 master_process off;
 pid {folder}/nginx.pid;
@@ -46,7 +45,7 @@ class Client:
     process: Process
     file: Path
     done: Path
-    """Comes to be when the download is complete; its time is that of the end."""
+    """Has something in it when the download is complete; its time is that of the end."""
 
     progress: Path | None = None
     """Where it tells how many bytes it has, if it does."""
@@ -64,9 +63,11 @@ class Client:
     def finished_at(self) -> float | None:
         """When it was complete, in seconds since 1970; None before."""
         try:
-            return self.done.stat().st_mtime
+            found = self.done.stat()
         except FileNotFoundError:
             return None
+        # Just made and not yet written: the next look will do.
+        return found.st_mtime if found.st_size else None
 
 
 class Contender(Protocol):
@@ -88,8 +89,7 @@ def start_origin(group: Group, root: Path, logs: Path) -> None:
     """nginx over a folder, at the origin."""
     folder = group.folder / "nginx"
     folder.mkdir()
-    user = "user root;" if os.geteuid() == 0 else ""
-    text = _NGINX.format(user=user, folder=folder, log=logs / "origin-access.log", address=ORIGIN, root=root)
+    text = _NGINX.format(folder=folder, log=logs / "origin-access.log", address=ORIGIN, root=root)
     (folder / "nginx.conf").write_text(text)
     process = group.start("origin", ORIGIN_NAME, ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")])
     probe = ["curl", "--silent", "--fail", "--head", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"]
@@ -108,7 +108,7 @@ class Curl:
 
     def client(self, host: Host, group: Group, folder: Path) -> Client:
         file, done = folder / FILE, folder / "done"
-        script = 'read -r _ && curl --silent --show-error --fail -o "$1" "$2" && touch "$3" && read -r _'
+        script = 'read -r _ && curl --silent --show-error --fail -o "$1" "$2" && echo done > "$3" && read -r _'
         command = ["sh", "-c", script, "sh", str(file), ORIGIN_URL, str(done)]
         return Client(host, group.start(f"curl-{host.name}", host.name, command, folder), file, done)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ class Ours:
     trackers: bool = True
     torrent: bool = False
     interval: str = "60s"
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
     name: str = ""
     _folder: Path = Path()
     _resource: str = ""

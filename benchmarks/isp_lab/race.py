@@ -118,7 +118,6 @@ def make_file(path: Path, size: int) -> str:
             part = rng.randbytes(min(MIB, size - start))
             hasher.update(part)
             out.write(part)
-    path.chmod(0o644)
     return hasher.hexdigest()
 
 
@@ -194,8 +193,7 @@ class Race:
         """Whether there is nothing to wait for any more. Raises LabError."""
         course = self._courses[client.host.name]
         began = self._began[client.host.name]
-        written = client.written
-        if course.first is None and written:
+        if course.first is None and client.written:
             course.first = time.time() - began
         if (end := client.finished_at) is not None:
             course.seconds = end - began
@@ -204,7 +202,7 @@ class Race:
                 self._leave(client, course, began)
             return True
         share = self._rules.leaves.get(client.host.name, 1.0)
-        if share < 1.0 and written >= share * self._rules.size:
+        if share < 1.0 and client.written >= share * self._rules.size:
             self._leave(client, course, began)
             return True
         if not client.process.is_running:

@@ -20,7 +20,7 @@ BITS = SIZE * 8.0
 
 def plan(isps: int = 2, hosts: int = 8, up: float = 20.0, **rates: float) -> Plan:
     given = {name: rate * MBIT for name, rate in rates.items()}
-    return make_plan(isps, hosts, ups=[up * MBIT], seed=1, **{**RATES, **given})
+    return make_plan(isps, hosts, ups=[up * MBIT], mtu=1500, seed=1, **{**RATES, **given})
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_bound_is_never_above_plain_http_and_falls_with_every_rate(
 
 
 def test_plan_of_mixed_rates_gives_each_isp_the_same_ones() -> None:
-    made = make_plan(2, 5, ups=[5 * MBIT, 50 * MBIT], seed=1, **RATES)
+    made = make_plan(2, 5, ups=[5 * MBIT, 50 * MBIT], mtu=1500, seed=1, **RATES)
     one, other = (sorted(host.up for host in isp.hosts) for isp in made.isps)
     assert one == other
     assert one[0] == pytest.approx(5e6)
