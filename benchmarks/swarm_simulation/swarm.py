@@ -97,6 +97,11 @@ class Swarm:
         self._active: dict[Link, None] = {}
         self._quits: dict[Node, float] = {}
 
+    @property
+    def bound(self) -> float:
+        """Seconds in which everybody could have everything, were bytes a fluid and did nobody leave."""
+        return fluid_bound(self._plan, self._layout.length, warm=self._rules.warm)
+
     # -- who takes part --------------------------------------------------------------------------------------
 
     def _node(
