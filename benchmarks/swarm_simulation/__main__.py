@@ -11,7 +11,7 @@ from benchmarks.swarm_simulation.swarm import Outcome, Swarm
 LONGEST = 20.0
 """Times the bound after which a swarm is given up."""
 
-HEADS = ("policy", "last / bound", "median / bound", "origin copies", "imported per ISP", "wasted", "unfinished", "CPU")
+HEADS = (
     "policy",
     "last / bound",
     "median / bound",
