@@ -71,6 +71,16 @@ class _Fetch:
         self.done.cancel()
 
 
+@attrs.define
+class _Run:
+    """Blocks of one fetch that follow each other and came at once: what costs by the piece is paid once for all."""
+
+    fetch: _Fetch
+    start: int
+    stop: int
+    parts: list[bytes | memoryview] = attrs.Factory(list)
+
+
 @implementer(ISource)
 class PeerSource:
     """A peer or super node at the other end of a link: spans are fetched as blocks, in order, many under way at once.
@@ -99,6 +109,7 @@ class PeerSource:
         self._watchers: list[Callable[[], None]] = []
         self._progress = 0.0
         self._check: IDelayedCall | None = None
+        self._run: _Run | None = None
         if not self.closed:
             link.attach(self)
 
@@ -191,7 +202,7 @@ class PeerSource:
 
     # BlockTaker
 
-    def block(self, piece: int, begin: int, data: bytes) -> None:
+    def block(self, piece: int, begin: int, data: bytes | memoryview) -> None:
         fetch = self._owners.pop((piece, begin), None)
         if fetch is None:
             return
@@ -201,26 +212,36 @@ class PeerSource:
         self._newest = max(self._newest, asked.number)
         self._times.took(self._progress - asked.since)
         self._pipeline.received(len(data), now)
-        fetch.sink.received(fetch.position(asked.block), data)
-        self._settle(fetch)
+        position = fetch.position(asked.block)
+        if self._run is not None and (self._run.fetch is not fetch or self._run.stop != position):
+            self._hand_over()
+        if self._run is None:
+            self._run = _Run(fetch, position, position)
+        self._run.parts.append(data)
+        self._run.stop += len(data)
+
+    def heard(self) -> None:
+        self._hand_over()
         self._pump()
 
     def rejected(self, piece: int, begin: int, length: int) -> None:
+        self._hand_over()
         fetch = self._owners.pop((piece, begin), None)
         if fetch is None:
             return
         del fetch.requested[piece, begin]
         why = "chokes us" if self.link.session.choked else f"will not give {length} bytes at {begin} of piece {piece}"
         self._fail(fetch, SourceRefused(f"{self.label} {why}"))
-        self._pump()
 
     def changed(self) -> None:
+        self._hand_over()
         for watcher in list(self._watchers):
             watcher()
 
     def ended(self, reason: str) -> None:
         if self.closed:
             return
+        self._hand_over()
         self.closed = True
         if self._check is not None:
             self._check.cancel()
@@ -230,6 +251,13 @@ class PeerSource:
         self.changed()
 
     # Inside
+
+    def _hand_over(self) -> None:
+        """Give on the blocks that came after one another."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.fetch.sink.received(run.start, b"".join(run.parts))
+            self._settle(run.fetch)
 
     def _pump(self) -> None:
         """Ask for blocks until the queue is as deep as it shall be."""
@@ -270,6 +298,8 @@ class PeerSource:
         if fetch not in self._fetches:
             return False
         self._fetches.remove(fetch)
+        if self._run is not None and self._run.fetch is fetch:
+            self._run = None
         for asked in list(fetch.requested.values()):
             self._take_back(fetch, asked.block)
         fetch.todo.clear()

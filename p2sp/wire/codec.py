@@ -94,7 +94,7 @@ class Decoder:
     """Turns the bytes of one direction of a connection into messages, however they are cut.
 
     It never gathers more than one frame, and refuses a frame as soon as its length and id are known. The bytes of a
-    block are copied once. After an error it stays broken.
+    block are a view of what was fed where they came in one, else copied once. After an error it stays broken.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -161,6 +161,8 @@ class Decoder:
             return self._handshake()
         while True:
             if self._length is None:
+                if self._parts and (common := self._whole(self._parts[0])) is not None:
+                    return common
                 word = self._take(4)
                 if word is None:
                     return None
@@ -182,6 +184,26 @@ class Decoder:
             message = body if isinstance(body, Piece) else _parse(message_id, body)
             if message is not None:
                 return message
+
+    def _whole(self, first: memoryview) -> Message | None:
+        """A block, or a request, that lies whole in the first part: nearly all there is, and quick to take."""
+        if len(first) < _OF_BLOCK.size:
+            return None
+        length, message_id, piece, begin = _PIECE_HEAD.unpack_from(first)
+        end = 4 + length
+        message: Message
+        if message_id == Piece.id and 9 <= length <= 9 + BLOCK and end <= len(first):
+            message = Piece(piece, begin, first[_PIECE_HEAD.size : end])
+        elif message_id == Request.id and length == _FIXED[Request.id]:
+            message = Request(*_BLOCK_FIELDS.unpack_from(first, 5))
+        else:
+            return None
+        self._held -= end
+        if end == len(first):
+            self._parts.popleft()
+        else:
+            self._parts[0] = first[end:]
+        return message
 
     def _check(self, message_id: int, length: int) -> None:
         fixed = _FIXED.get(message_id)

@@ -66,8 +66,11 @@ class LinkOwner(Protocol):
 class BlockTaker(Protocol):
     """Who asked for blocks of a link, and takes them."""
 
-    def block(self, piece: int, begin: int, data: bytes) -> None:
-        """A block that was requested, and not cancelled since."""
+    def block(self, piece: int, begin: int, data: bytes | memoryview) -> None:
+        """A block that was requested, and not cancelled since; a view of it holds until `heard`."""
+
+    def heard(self) -> None:
+        """That was all that came at once: blocks that follow each other may be handled together now."""
 
     def rejected(self, piece: int, begin: int, length: int) -> None:
         """A request will not be served."""

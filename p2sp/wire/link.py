@@ -99,6 +99,7 @@ class PeerLink(TwistedProtocol, Gathering):
         self._ready = False
         self._reason = ""
         self._lost = False
+        self._hearing = False
         self._deadline: IDelayedCall | None = None
         self._abort: IDelayedCall | None = None
         self._holders: set[object] = set()
@@ -164,7 +165,9 @@ class PeerLink(TwistedProtocol, Gathering):
         return bool(self._holders)
 
     def flush(self) -> None:
-        """Send what the session has to say."""
+        """Send what the session has to say; while something is being read, once for all."""
+        if self._hearing:
+            return
         outgoing = self.session.take_outgoing()
         if not outgoing or self.closing or self.transport is None:
             return
@@ -240,7 +243,10 @@ class PeerLink(TwistedProtocol, Gathering):
             return
         self._last_received = self.clock.seconds()
         if not self.closing:
+            # Whatever is said in answer goes out as one write: each costs as much as a read.
+            self._hearing = True
             self._guarded(lambda: self._hear(data))
+            self._hearing = False
             if self.uploader is not None:
                 self.uploader.pump()
             self.flush()
@@ -298,7 +304,6 @@ class PeerLink(TwistedProtocol, Gathering):
                 case Piece(piece, begin, block):
                     self.downloaded += len(block)
                     if self.taker is not None:
-                        assert isinstance(block, bytes)
                         self.taker.block(piece, begin, block)
                 case Reject(piece, begin, length):
                     if self.taker is not None:
@@ -316,6 +321,8 @@ class PeerLink(TwistedProtocol, Gathering):
                         self.taker.changed()
             if self.closing:
                 return
+        if self.taker is not None:
+            self.taker.heard()
 
     def _join(self) -> None:
         self.is_joined = True

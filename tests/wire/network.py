@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from p2sp.net.identity import Identity, create_identity
 from p2sp.net.trust import pinned_client_context
 from p2sp.resource.descriptor import Descriptor
+from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.interfaces import ISpanSink
 from p2sp.sources.peer import PeerSource
@@ -84,8 +85,12 @@ class StoreSink:
         self.on_block: Callable[[int], None] = lambda position: None
 
     def received(self, position: int, data: bytes) -> None:
-        assert position not in self.got
         assert isinstance(data, bytes)
+        for at in range(0, len(data), BLOCK):
+            self._block(position + at, data[at : at + BLOCK])
+
+    def _block(self, position: int, data: bytes) -> None:
+        assert position not in self.got
         self.got[position] = data
         if self.store is not None:
             self.store.write(position, [data], "peer")
