@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 
 from p2sp.net.throttle import TokenBucket
 from p2sp.resource.merkle import BLOCK
+from p2sp.sources.interfaces import SourceError
 from p2sp.sources.peer import PeerSource
 from p2sp.wire.choker import LONGEST_TURN
 from p2sp.wire.link import CLOSE_SECONDS, HANDSHAKE_SECONDS, KEEP_ALIVE_SECONDS, MAX_UNSENT, SILENCE_SECONDS, PeerLink
@@ -203,11 +204,15 @@ class LinkTime(NetworkTestCase):
         await stranger.lost
 
     async def test_slots_change_hands(self) -> None:
-        seed, _ = self.seed(slots=1)
-        links = [(await self.leech(seed))[1] for _ in range(2)]
+        # So slow that neither quota nor resource ends a turn; who took nothing at all would keep nobody waiting.
+        seed, _ = self.seed(slots=1, upload=TokenBucket(BLOCK, BLOCK))
+        leeches = [await self.leech(seed) for _ in range(2)]
+        links = [link for _, link in leeches]
         await self.until(lambda: sum(not link.session.choked for link in links) == 1)
-        first = next(link for link in links if not link.session.choked)
-        await self.pass_time(LONGEST_TURN + 2 * TICK_SECONDS, step=TICK_SECONDS)
+        share, first = next((share, link) for share, link in leeches if not link.session.choked)
+        fetch = PeerSource(first).fetch(whole(DESCRIPTOR), StoreSink(share.store))
+        fetch.addErrback(lambda failure: failure.trap(SourceError))
+        await self.pass_time(LONGEST_TURN + 2 * TICK_SECONDS, step=0.5)
         await self.until(lambda: first.session.choked)
         self.assertEqual(sum(not link.session.choked for link in links), 1)
 
