@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from p2sp.download.server_memory import ServerMemory
+from p2sp.download.tally import Tally
 from p2sp.net.addresses import Network
 from p2sp.net.mirrors import mirror_policy
 from p2sp.net.proxy import ProxySettings
@@ -83,6 +84,7 @@ class Node:
         self.connections = connections
         self.address = address
         self.download_limit = bucket(max_download)
+        self.tally = Tally()
         self.memory: ServerMemory | None = None
         """What is known of servers from earlier runs, for a program that keeps it."""
         self._listen = listen

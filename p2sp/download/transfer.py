@@ -62,6 +62,7 @@ class Transfer:
         self.node = node
         self.hints = hints or Hints()
         self.report = Report(node.reactor.seconds())
+        node.tally.begin(self.report)
         self.content = content
         self.store = store
         self.descriptor: Descriptor | None = content.descriptor if content is not None else None
@@ -269,6 +270,7 @@ class Transfer:
             self.conductor.stop()
         self._remember_servers()
         self._dialler.stop()
+        self.node.tally.end(self.report)
         finder, self._finder = self._finder, None
         if finder is not None:
             self._started = False

@@ -8,6 +8,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from p2sp.index.api import IndexApi
 from p2sp.index.config import IndexConfig, database_url
+from p2sp.index.metrics import IndexMetrics
 from p2sp.index.publication import Publication, examine
 from p2sp.index.schema import PublishRequest
 from p2sp.index.store import SqlIndexStore, metadata
@@ -16,6 +17,7 @@ from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.trust import Trust, server_context
 from p2sp.ops.config import resolve
 from p2sp.ops.database import Database
+from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.service import RoleService
 
 
@@ -39,5 +41,7 @@ def make_service(config: IndexConfig, config_path: Path, reactor: IReactorTime) 
     role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
     role.on_start("opening the database", database.open)
     role.on_stop("closing the database", database.close)
-    role.listen(config.listen, make_site(api), server_context(identity))
+    site = make_site(api)
+    role.listen(config.listen, site, server_context(identity))
+    serve_metrics(role, config, IndexMetrics(database), api, site)
     return role

@@ -12,6 +12,7 @@ from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
 from p2sp.ops.config import parse_duration, parse_rate, parse_size, resolve
+from p2sp.ops.metrics import check_metrics
 from p2sp.ops.pages.config import PagesConfig, check_pages
 from p2sp.tracker.schema import NodeId, Text
 
@@ -91,6 +92,7 @@ def check_config(config: ManagerConfig, path: Path) -> None:
         check.need(0 < seconds <= _LONGEST, key, "must be more than 0 and at most a day")
     load_network_map(config, path)
     check_pages(config, path)
+    check_metrics(config, path)
 
 
 def load_network_map(config: ManagerConfig, path: Path) -> NetworkMap | None:

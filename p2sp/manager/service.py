@@ -8,6 +8,7 @@ from p2sp.manager.api import ManagerApi
 from p2sp.manager.config import ManagerConfig, check_config, database_url, load_network_map
 from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
+from p2sp.manager.metrics import ManagerMetrics
 from p2sp.manager.pages import LoadHistory, ManagerPage
 from p2sp.manager.placement import POLICIES
 from p2sp.manager.store import VERSION, SqlNodeRegistry, metadata
@@ -18,6 +19,7 @@ from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.trust import Trust, client_policy, server_context
 from p2sp.ops.config import resolve
 from p2sp.ops.database import Database
+from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.pages.config import serve_pages
 from p2sp.ops.service import RoleService
 from p2sp.statistics.client import StatisticsClient
@@ -57,7 +59,9 @@ def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime
     role.on_start("opening the database", database.open)
     role.on_stop("closing the database", database.close)
     role.on_stop("closing the way to the statistics server", statistics.close)
-    role.listen(config.listen, make_site(api), server_context(identity))
+    site = make_site(api)
+    role.listen(config.listen, site, server_context(identity))
+    serve_metrics(role, config, ManagerMetrics(manager, database), api, site)
     if config.pages is not None:
         history = LoadHistory(manager)
         role.every(config.heartbeat_seconds, history.watch, "looking at the load of super nodes", at_once=True)

@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
@@ -82,6 +83,10 @@ class Api(Resource):
         self._identify = identify or self._by_certificate
         self._wall = wall
         self._log = log or Logger()
+        self.calls: Counter[str] = Counter()
+        """How often each route was called."""
+        self.refused: Counter[str] = Counter()
+        """How often the answer was an error, by its code."""
         self._rates = None if rate_limit is None else RateTable(rate_limit)
         self._routes = RouteTable()
         self._mounts: list[tuple[list[bytes], IResource]] = []
@@ -183,10 +188,12 @@ class Api(Resource):
         try:
             return await self._reply(request)
         except ApiError as error:
+            self.refused[error.code] += 1
             return error.reply()
         except CancelledError:
             return ApiError(503, "cancelled", "the work was given up").reply()
         except Exception:  # noqa: BLE001 - whatever a handler lets slip must not reach the client
+            self.refused["internal"] += 1
             code = secrets.token_hex(4)
             self._log.failure("{method} {path} failed ({code})", method=request.method, path=request.path, code=code)
             return ApiError(500, "internal", f"something went wrong here; the log has it under {code}").reply()
@@ -206,6 +213,7 @@ class Api(Resource):
                 raise ApiError(404, "not-found", "there is nothing at this path")
             message = f"{method} is not among what this path knows: {', '.join(methods)}"
             raise ApiError(405, "method", message, {"Allow": ", ".join(methods)})
+        self.calls[f"{route.method} {route.pattern.text}"] += 1
         _authorize(caller, route)
         body = _read_body(request, route)
         query = {

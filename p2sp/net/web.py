@@ -66,6 +66,7 @@ class BoundedRequest(server.Request):
 
     def _refuse(self) -> None:
         self._refused = True
+        self.channel.site.refused_bodies += 1
         self.content = BytesIO()
         # Else the channel would invite the body.
         self.requestHeaders.removeHeader(b"Expect")
@@ -181,6 +182,8 @@ class BoundedSite(server.Site):
         self.limits = limits
         self.most_connections = most_connections
         self.channels: set[BoundedChannel] = set()
+        self.turned_away = 0
+        self.refused_bodies = 0
         self._emptied: list[Deferred[None]] = []
 
     def acceptableProtocols(self) -> list[bytes]:
@@ -188,6 +191,7 @@ class BoundedSite(server.Site):
 
     def buildProtocol(self, addr: Any) -> Any:
         if len(self.channels) >= self.most_connections:
+            self.turned_away += 1
             self.logger.warn("{addr} is turned away: {n} connections", addr=addr, n=len(self.channels))
             return None
         return super().buildProtocol(addr)

@@ -24,13 +24,14 @@ class Base(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     """What every role's configuration holds; relative paths start at the configuration file's folder.
 
     `identity` is the node's PEM file (key and certificate), `authority` the network's `ca.pem`, `state` the
-    folder the role may write to.
+    folder the role may write to. `metrics` is the loopback address where Prometheus may read, None for nowhere.
     """
 
     listen: str
     identity: str
     authority: str
     state: str
+    metrics: str | None = None
 
 
 def load_config(path: Path, kind: type[T]) -> T:

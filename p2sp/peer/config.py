@@ -10,6 +10,7 @@ from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker
 from p2sp.ops.config import Base, parse_duration, parse_rate
+from p2sp.ops.metrics import check_metrics
 
 
 class PeerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +57,7 @@ def check_config(config: PeerConfig, path: Path) -> None:
     if config.index is not None:
         check.read("index", partial(https_url, config.index))
     check.read("wire", lambda: parse_listen(config.wire))
+    check_metrics(config, path)
     check.read("max_upload", lambda: config.upload_rate)
     check.read("max_download", lambda: config.download_rate)
     check.need(check.read("scan_interval", lambda: config.scan_seconds) > 0, "scan_interval", "must be more than 0")

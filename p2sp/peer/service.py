@@ -10,9 +10,11 @@ from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.listen import parse_listen
 from p2sp.net.trust import Trust, server_context
 from p2sp.ops.config import resolve
+from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.service import RoleService
 from p2sp.peer.config import PeerConfig
 from p2sp.peer.keeper import Keeper
+from p2sp.peer.metrics import PeerMetrics
 
 
 def make_service(config: PeerConfig, config_path: Path, reactor: Any) -> RoleService:
@@ -45,5 +47,7 @@ def make_service(config: PeerConfig, config_path: Path, reactor: Any) -> RoleSer
     role.every(config.scan_seconds, keeper.scan, "looking for resources", at_once=True)
     role.on_stop("stopping the wire", node.stop)
     role.on_stop("leaving the swarms", keeper.stop)
-    role.listen(config.listen, make_site(api), server_context(identity))
+    site = make_site(api)
+    role.listen(config.listen, site, server_context(identity))
+    serve_metrics(role, config, PeerMetrics(node, keeper), api, site)
     return role

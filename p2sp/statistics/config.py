@@ -6,6 +6,7 @@ from typing import Final
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker
 from p2sp.ops.config import parse_duration, resolve
+from p2sp.ops.metrics import check_metrics
 from p2sp.ops.pages.config import PagesConfig, check_pages
 
 _LEAST_INTERVAL: Final = 0.1
@@ -43,6 +44,7 @@ def check_config(config: StatisticsConfig, config_path: Path) -> None:
     longer = check.read("thin_interval", lambda: parse_duration(config.thin_interval))
     check.need(0 < longer <= _LONGEST_INTERVAL, "thin_interval", f"{longer:g} s is not more than 0 and at most a day")
     check_pages(config, config_path)
+    check_metrics(config, config_path)
 
 
 def database_url(config: StatisticsConfig, config_path: Path) -> str:

@@ -11,12 +11,14 @@ from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.trust import Trust, server_context
 from p2sp.ops.config import parse_duration, resolve
 from p2sp.ops.database import Database
+from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.pages.config import serve_pages
 from p2sp.ops.service import RoleService
 from p2sp.statistics.api import StatisticsApi
 from p2sp.statistics.config import StatisticsConfig, check_config, database_url
 from p2sp.statistics.figures import SqlFigures
 from p2sp.statistics.interfaces import IStatisticsStore
+from p2sp.statistics.metrics import StatisticsMetrics
 from p2sp.statistics.pages import StatisticsPage
 from p2sp.statistics.store import SqlStatisticsStore
 from p2sp.statistics.tables import VERSION, metadata
@@ -53,7 +55,9 @@ def make_service(config: StatisticsConfig, config_path: Path, reactor: IReactorT
     role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
     role.on_start("opening the database", database.open)
     role.on_stop("closing the database", database.close)
-    role.listen(config.listen, make_site(api), server_context(identity))
+    site = make_site(api)
+    role.listen(config.listen, site, server_context(identity))
+    serve_metrics(role, config, StatisticsMetrics(store.taken, database), api, site)
     serve_pages(role, config, config_path, identity, StatisticsPage(figures, reactor, store.interval))
     role.every(PRUNE_EVERY, lambda: prune(store, reactor), "forgetting old statistics", at_once=True)
     return role

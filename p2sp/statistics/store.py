@@ -1,5 +1,6 @@
 """How do accounts and rollups get into a database, and out again in order?"""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -32,7 +33,30 @@ SILENT: Final = 3 * 86_400.0
 
 MAX_PAGE: Final = 1000
 
+_KINDS: Final = ("server", "supernode", "peer_local", "peer_remote", "fill")
+
 _SESSION_KEY: Final = tuple_(sessions.c.session, sessions.c.node_id, sessions.c.resource)
+
+
+@attrs.define
+class Taken:
+    """What was taken in since the start: samples, bytes by kind, downloads that ended, milliseconds of standstill."""
+
+    accepted: int = 0
+    refused: int = 0
+    bytes: Counter[str] = attrs.field(factory=Counter)
+    downloads: Counter[str] = attrs.field(factory=Counter)
+    stalled_ms: int = 0
+
+    def add(self, gathered: Gathered) -> SampleAnswer:
+        """Count a batch that is in the database now; what the tracker is told of it."""
+        self.accepted += gathered.accepted
+        self.refused += gathered.refused
+        for amounts in gathered.amounts.values():
+            self.bytes.update({kind: getattr(amounts, kind) for kind in _KINDS})
+            self.downloads.update(completed=amounts.completed, failed=amounts.failed)
+            self.stalled_ms += amounts.stalled_ms
+        return SampleAnswer(gathered.accepted, gathered.refused)
 
 
 @attrs.frozen
@@ -50,10 +74,12 @@ class SqlStatisticsStore:
     max_age: float = 3600.0
     thin_after: float = 2 * 86_400.0
     thin_interval: float = 3600.0
+    taken: Taken = attrs.field(factory=Taken)
 
     def take(self, samples: Sequence[Sample], now: float) -> Deferred[SampleAnswer]:
         """Add a batch in one transaction."""
-        return self.database.run(lambda connection: self._take(connection, samples, now))
+        taking = self.database.run(lambda connection: self._take(connection, samples, now))
+        return taking.addCallback(self.taken.add)
 
     def page(self, cursor: int, limit: int) -> Deferred[RollupPage]:
         """Rollups behind a cursor; `limit` is cut to MAX_PAGE."""
@@ -74,7 +100,7 @@ class SqlStatisticsStore:
         before = now - self.thin_after
         return self.database.run(lambda connection: thin(connection, before, self.thin_interval, limit, now))
 
-    def _take(self, connection: Connection, samples: Sequence[Sample], now: float) -> SampleAnswer:
+    def _take(self, connection: Connection, samples: Sequence[Sample], now: float) -> Gathered:
         # The writers' queue comes first: what is read below cannot change before this transaction ends.
         revision = advance(connection, 0, now)
         known = _accounts(connection, {AccountKey.of(sample) for sample in samples})
@@ -83,7 +109,7 @@ class SqlStatisticsStore:
         if gathered.amounts:
             advance(connection, len(gathered.amounts), now)
             _write_rollups(connection, gathered, revision)
-        return SampleAnswer(gathered.accepted, gathered.refused)
+        return gathered
 
     def _prune(self, connection: Connection, now: float, limit: int) -> int:
         advance(connection, 0, now)

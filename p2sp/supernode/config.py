@@ -12,6 +12,7 @@ from p2sp.net.listen import parse_listen
 from p2sp.net.ratelimit import RateLimit
 from p2sp.ops.checks import Checker
 from p2sp.ops.config import Base, parse_duration, parse_rate, parse_size
+from p2sp.ops.metrics import check_metrics
 
 Urls = Annotated[list[str], Meta(max_length=8)]
 
@@ -72,6 +73,7 @@ def check_config(config: SuperNodeConfig, path: Path) -> None:
     check = Checker(path)
     check.read("listen", lambda: parse_listen(config.listen))
     check.read("wire", lambda: parse_listen(config.wire))
+    check_metrics(config, path)
     for key in ("public_url", "manager", "index"):
         check.read(key, partial(https_url, getattr(config, key)))
     for url in config.trackers:

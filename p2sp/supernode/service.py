@@ -15,9 +15,11 @@ from p2sp.net.ratelimit import RateTable
 from p2sp.net.trust import Trust, server_context
 from p2sp.ops.config import parse_duration, resolve
 from p2sp.ops.loops import Periodic
+from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.service import RoleService
 from p2sp.supernode.config import SuperNodeConfig
 from p2sp.supernode.keeper import Keeper
+from p2sp.supernode.metrics import SuperNodeMetrics
 from p2sp.supernode.stream import Pace
 from p2sp.supernode.web import CacheResource
 
@@ -112,5 +114,7 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     role.on_stop("stopping the wire", node.stop)
     role.on_stop("saying goodbye to the manager", manager_api.close)
     role.on_stop("closing the cache", keeper.close)
-    role.listen(config.listen, make_site(api), server_context(identity))
+    site = make_site(api)
+    role.listen(config.listen, site, server_context(identity))
+    serve_metrics(role, config, SuperNodeMetrics(node, keeper, config.capacity_bytes), api, site)
     return role

@@ -13,7 +13,7 @@ from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
 from p2sp.ops.config import Base, parse_duration, resolve
-from p2sp.ops.metrics import parse_metrics_listen
+from p2sp.ops.metrics import check_metrics
 from p2sp.tracker.asn_file import AsnFile
 from p2sp.tracker.entry import Limits
 from p2sp.tracker.schema import LONGEST_INTERVAL, Registration, Scope
@@ -61,7 +61,6 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     foreign_http: str | None = None
     foreign_udp: str | None = None
     foreign_interval: Duration = "5min"
-    metrics: str | None = None
     selection: str = "biased"
     remote_max: int = REMOTE_MOST
     limits: LimitsConfig = LimitsConfig()
@@ -110,8 +109,7 @@ def check_config(config: TrackerConfig, path: Path) -> None:
     for key in ("foreign_http", "foreign_udp"):
         if (address := getattr(config, key)) is not None:
             check.read(key, partial(parse_listen, address))
-    if (metrics := config.metrics) is not None:
-        check.read("metrics", lambda: parse_metrics_listen(metrics))
+    check_metrics(config, path)
     if config.store != "memory":
         check.read("store", partial(check_store, config.store))
     check.need(1 <= config.workers <= MOST_WORKERS, "workers", f"must be from 1 to {MOST_WORKERS}")

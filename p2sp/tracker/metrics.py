@@ -29,7 +29,6 @@ class TrackerMetrics:
             counter("tracker_announces", "Announces of our nodes.", dict(tally.announces), "event"),
             counter("tracker_unlisted", "Announces that a limit kept out of a swarm.", dict(tally.unlisted), "limit"),
             counter("tracker_named", "Nodes named to others.", tally.named),
-            gauge("tracker_lag_seconds", "How late the event loop is.", self.load.lag),
             gauge("tracker_shed_share", "Share of requests that are turned away unread.", self.load.share),
             counter("tracker_shed", "Requests that were turned away unread.", self.load.turned_away),
         ]

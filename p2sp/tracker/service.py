@@ -17,7 +17,7 @@ from p2sp.net.ratelimit import RateTable
 from p2sp.net.trust import Trust, client_policy, server_context
 from p2sp.ops.config import resolve
 from p2sp.ops.database import Database
-from p2sp.ops.metrics import metrics_site
+from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.service import RoleService
 from p2sp.statistics.client import StatisticsClient
 from p2sp.tracker.accounting import Accounting
@@ -100,8 +100,6 @@ def make_service(
     gauge = LoadGauge()
     role.every(TICK, lambda: gauge.tick(role.reactor.seconds()), "watching the load", jitter=0.0)
     desk = _welcome_foreigners(role, tracker, config, gauge)
-    if config.metrics is not None and number == 0:
-        role.listen(config.metrics, metrics_site(reactor, TrackerMetrics(tracker, gauge, desk)), None)
     limits = config.limits
     handlers = TrackerApi(tracker, RateLimit(limits.rate_per_node, limits.burst_per_node), gauge)
     api = Api(
@@ -113,7 +111,10 @@ def make_service(
         health=handlers.health,
     )
     handlers.add_to(api)
-    role.listen(config.listen, make_site(api), server_context(identity), shared=config.workers > 1)
+    site = make_site(api)
+    if number == 0:
+        serve_metrics(role, config, TrackerMetrics(tracker, gauge, desk), api, site)
+    role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)
     return role
 
 
