@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from p2sp.resource.layout import Segment
 from p2sp.resource.merkle import leaf_hashes
@@ -50,6 +51,11 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
+_CACHED_ONLY: Final = getattr(os, "RWF_NOWAIT", 0)
+_SCRATCH: Final = bytearray(256 * 1024)
+"""Where bytes at hand are put down before they are given out: on one thread, and never for longer than a call."""
+
+
 class Files:
     """The files of a content below an open descriptor: the file itself, or the folder of a tree.
 
@@ -70,6 +76,7 @@ class Files:
         self._root = root
         self._content = content
         self._rest = Rest(content, rest, pwrite)
+        self._tells_cached = bool(_CACHED_ONLY)
         self._mode = os.O_RDWR if writable else os.O_RDONLY
         self._pwrite = pwrite
         self.path = path
@@ -156,6 +163,22 @@ class Files:
                     raise StorageError(f"{self.name(where.file)}: the file has become shorter")
                 data += more
             return data
+
+    def at_hand(self, where: Segment) -> bytes | None:
+        """See `p2sp.storage.base.Medium`: what of a lone file is in the system's cache, where the system can tell."""
+        if not self._tells_cached or self._content.paths[where.file] or self._content.layout.joined:
+            return None
+        room = memoryview(_SCRATCH)[: where.length]
+        if len(room) < where.length:
+            return None
+        try:
+            found = os.preadv(self._root, [room], where.offset, _CACHED_ONLY)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self._tells_cached = False
+            return None
+        return bytes(room) if found == where.length else None
 
     def prepare(self) -> set[int]:
         """Make what is missing: folders, and files of the right length without bytes in them (sparse).

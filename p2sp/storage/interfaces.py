@@ -99,6 +99,9 @@ class IPieceStore(Interface):
     def read(position: int, length: int) -> "Deferred[bytes]":
         """Bytes of verified pieces of one file. Fails with StorageError for anything else."""
 
+    def at_hand(position: int, length: int) -> bytes | None:
+        """The same bytes at once if they lie in memory anyway; None when they are to be `read`, for whatever reason."""
+
     def on_verified(callback: Callable[[int], None]) -> Callable[[], None]:
         """Call back with each piece that becomes verified from now on; the answer stops it."""
 

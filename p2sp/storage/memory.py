@@ -35,6 +35,9 @@ class _Pieces:
             parts.append(memoryview(buffer)[at : at + part.length])
         return b"".join(parts)
 
+    def at_hand(self, where: Segment) -> bytes:
+        return self.read(where)
+
     def drop(self, piece: int) -> None:
         self._buffers.pop(piece, None)
 

@@ -17,6 +17,10 @@ from p2sp.storage.interfaces import IPieceStore, StorageError
 RUN: Final = 256 * 1024
 """Bytes of the largest read."""
 
+SHARED_RUNS: Final = 4 * 1024 * 1024
+CROWDED_RUN: Final = 64 * 1024
+"""Where there are many streams, these bytes are divided among them, but down to so many for each."""
+
 SMALLEST_RUN: Final = 16 * 1024
 OUTSTANDING: Final = 2
 """Reads under way at once: one more than is being sent, so that the disk does not wait for the client."""
@@ -78,7 +82,8 @@ async def arrival(
 class Stream:
     """One answer's body: positions `start` to `stop` of a store, written to a consumer that may pause it.
 
-    `sent` is told the bytes of every write. The consumer sees the true bytes in order, or fewer of them.
+    `sent` is told the bytes of every write, `streams` says how many there are. The consumer sees the true bytes in
+    order, or fewer of them.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Stream:
         pace: Pace,
         wanted: Callable[[int], None],
         sent: Callable[[int], None],
+        streams: Callable[[], int] = lambda: 1,
     ) -> None:
         self._store = store
         self._at = start
@@ -101,6 +107,7 @@ class Stream:
         self._pace = pace
         self._wanted = wanted
         self._sent = sent
+        self._streams = streams
         self._reads: deque[tuple[int, Deferred[bytes]]] = deque()
         self._paused = False
         self._resumed: Deferred[None] | None = None
@@ -115,6 +122,7 @@ class Stream:
         gone = False
         try:
             while self._reads or self._at < self._stop:
+                await self._write_at_hand()
                 self._read_ahead()
                 if not self._reads:
                     piece = self._store.content.layout.piece_at(self._at)
@@ -131,13 +139,32 @@ class Stream:
             if not gone:
                 self._consumer.unregisterProducer()
 
+    async def _write_at_hand(self) -> None:
+        """Write what needs no disk: that takes no thread, and no memory while the client is slow."""
+        while not self._reads and self._at < self._stop:
+            length = self._readable(self._at, min(self._at + self._run(), self._stop)) - self._at
+            if not length:
+                return
+            await self._may_write(length)
+            data = self._store.at_hand(self._at, length)
+            if data is None:
+                self._took_back(length)
+                return
+            self._at += length
+            self._consumer.write(data)
+            self._sent(length)
+
     def _read_ahead(self) -> None:
         while len(self._reads) < OUTSTANDING and self._at < self._stop:
-            end = self._readable(self._at, min(self._at + self._pace.run, self._stop))
+            end = self._readable(self._at, min(self._at + self._run(), self._stop))
             if end == self._at:
                 return
             self._reads.append((self._at, self._store.read(self._at, end - self._at)))
             self._at = end
+
+    def _run(self) -> int:
+        """Bytes for the next write: less when many want theirs in the same turn of the event loop."""
+        return min(self._pace.run, max(SHARED_RUNS // self._streams(), CROWDED_RUN))
 
     def _readable(self, start: int, stop: int) -> int:
         """Where the verified bytes that begin at `start` end, at `stop` at the latest."""
@@ -161,19 +188,27 @@ class Stream:
             return None
 
     async def _write(self, data: bytes) -> None:
-        if self._pace.bucket is not None:
-            delay = self._pace.bucket.take(len(data), self._clock.seconds())
-            try:
-                if delay > 0:
-                    await deferLater(self._clock, delay)
-                await self._ready()
-            except BaseException:
-                self._pace.bucket.give_back(len(data))
-                raise
-        else:
-            await self._ready()
+        await self._may_write(len(data))
         self._consumer.write(data)
         self._sent(len(data))
+
+    async def _may_write(self, count: int) -> None:
+        """Wait until the rate and the client allow so many bytes; they count as sent."""
+        if self._pace.bucket is None:
+            await self._ready()
+            return
+        delay = self._pace.bucket.take(count, self._clock.seconds())
+        try:
+            if delay > 0:
+                await deferLater(self._clock, delay)
+            await self._ready()
+        except BaseException:
+            self._took_back(count)
+            raise
+
+    def _took_back(self, count: int) -> None:
+        if self._pace.bucket is not None:
+            self._pace.bucket.give_back(count)
 
     async def _ready(self) -> None:
         """Wait while the consumer cannot take more."""

@@ -28,7 +28,7 @@ MAX_STREAMS: Final = 1000
 """Answers under way at once; beyond that clients are asked to come back."""
 
 LARGE: Final = 1024 * 1024
-"""Bytes of an answer from which on it is written in larger portions: of a small one, more than is read would be lost."""
+"""Bytes of an answer from which on it is written in larger portions; of a small one too much might be for nothing."""
 
 _ID: Final = re.compile(rb"[0-9A-Fa-f]{64}")
 # The built-in table alone: what a name means must not differ from machine to machine.
@@ -196,6 +196,7 @@ class CacheResource(Resource):
             pace=self._pace,
             wanted=wanted,
             sent=lambda count: self._cache.served(file.resource, count),
+            streams=lambda: self._streams,
         )
         try:
             await stream.run()

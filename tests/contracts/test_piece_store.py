@@ -43,6 +43,20 @@ class PieceStoreContract(_Base):
 
     pool: Pool
 
+    async def test_what_is_at_hand_is_what_would_be_read(self) -> None:
+        sample = self.file(noise(LENGTH))
+        store = await self.filled(sample)
+        for position, length in ((0, 100), (PIECE - 7, 20), (LENGTH - 3, 3), (5, PIECE)):
+            there = store.at_hand(position, length)
+            # Not every file system can tell what lies in memory.
+            assert there in (None, await store.read(position, length))
+        for position, length in ((-1, 5), (0, 0), (LENGTH - 3, 4)):
+            assert store.at_hand(position, length) is None
+        store.forget(1)
+        assert store.at_hand(PIECE - 7, 20) is None
+        await store.close()
+        assert store.at_hand(0, 100) is None
+
     def file(self, data: bytes, name: str = "file.bin", piece_length: int = PIECE) -> Sample:
         """A content of one file whose pieces are judged as this contract's subclass says."""
         return sample_file(data, name, piece_length)

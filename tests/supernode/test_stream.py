@@ -10,7 +10,7 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.storage.interfaces import StorageError
 from p2sp.storage.memory import MemoryStore
 from p2sp.storage.pool import InlinePool
-from p2sp.supernode.stream import RUN, ClientStalled, NoProgress, Pace, Stream
+from p2sp.supernode.stream import CROWDED_RUN, RUN, ClientStalled, NoProgress, Pace, Stream
 from tests.supernode.support import PIECE, content_of, fill, some_bytes
 
 COUNT = 20
@@ -49,13 +49,20 @@ class Consumer:
         self.producer.resumeProducing()
 
 
-class StreamTests(SynchronousTestCase):
-    """The stream over a memory store, with disk work held back at will, in virtual time."""
+class OnDisk(MemoryStore):
+    """A store that has nothing at hand."""
+
+    def at_hand(self, position: int, length: int) -> bytes | None:
+        return None
+
+
+class StreamCase(SynchronousTestCase):
+    """A store to stream from, in virtual time."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.pool = InlinePool()
-        self.store = MemoryStore(CONTENT, self.pool)
+        self.store: MemoryStore = OnDisk(CONTENT, self.pool)
         self.waits: list[int] = []
         self.sent: list[int] = []
 
@@ -70,6 +77,7 @@ class StreamTests(SynchronousTestCase):
         *,
         pace: Pace | None = None,
         wanted: Callable[[int], object] | None = None,
+        streams: int = 1,
     ) -> Deferred[None]:
         def ask(piece: int) -> None:
             self.waits.append(piece)
@@ -85,8 +93,13 @@ class StreamTests(SynchronousTestCase):
             pace=pace or Pace(fill=60.0, client=120.0),
             wanted=ask,
             sent=self.sent.append,
+            streams=lambda: streams,
         )
         return Deferred.fromCoroutine(stream.run())
+
+
+class StreamTests(StreamCase):
+    """With disk work, held back at will."""
 
     def test_a_whole_store_flows_in_large_writes(self) -> None:
         self.fill()
@@ -242,3 +255,56 @@ class StreamTests(SynchronousTestCase):
         self.successResultOf(self.store.close())
         running = self.start(Consumer())
         self.failureResultOf(running, StorageError)
+
+
+class AtHandTests(StreamCase):
+    """What lies in memory anyway is written without a thread."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = MemoryStore(CONTENT, self.pool)
+
+    def test_no_disk_work_is_done(self) -> None:
+        self.fill()
+        self.pool.held = True
+        consumer = Consumer()
+        self.successResultOf(self.start(consumer))
+        assert consumer.data == DATA
+
+    def test_nothing_is_taken_from_the_store_while_the_client_is_slow(self) -> None:
+        self.fill()
+        taken: list[int] = []
+        at_hand = self.store.at_hand
+
+        def take(position: int, length: int) -> bytes | None:
+            taken.append(position)
+            return at_hand(position, length)
+
+        self.patch(self.store, "at_hand", take)
+        consumer = Consumer(writes=2)
+        running = self.start(consumer)
+        assert len(taken) == len(self.sent) == 2
+        consumer.take_more(None)
+        self.successResultOf(running)
+        assert consumer.data == DATA
+
+    def test_of_many_streams_each_writes_less_at_a_time(self) -> None:
+        self.fill()
+        consumer = Consumer()
+        self.successResultOf(self.start(consumer, streams=32))
+        assert max(self.sent) == RUN // 2
+        self.sent.clear()
+        self.successResultOf(self.start(consumer, streams=1000))
+        assert max(self.sent) == CROWDED_RUN
+
+    def test_a_piece_let_go_under_the_reader_is_waited_for_again(self) -> None:
+        self.fill()
+        consumer = Consumer(writes=1)
+        running = self.start(consumer)
+        last = CONTENT.layout.piece_count - 1
+        self.store.forget(last)
+        consumer.take_more(None)
+        assert self.waits == [last]
+        self.fill(last)
+        self.successResultOf(running)
+        assert consumer.data == DATA
