@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint types imports unit tools format dev clean help
 
 help:
-	@sed -n 's/^# //p' Makefile; echo "also: make lint types imports unit format dev clean"
+	@sed -n '1,2s/^# //p' Makefile; echo "also: make lint types imports unit format dev clean"
 
 demo: $(VENV)/.runtime
 	$(BIN)/p2sp demo
@@ -29,8 +29,9 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
+# Two at a time: integration tests mostly wait for processes and deadlines.
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
