@@ -79,7 +79,7 @@ class Contender(Protocol):
         """Start what there has to be besides clients and origin, and wait until it is ready. Raises LabError."""
 
     def client(self, host: Host, group: Group, folder: Path) -> Client:
-        """A downloader on a host, ready to go."""
+        """A downloader on a host. It says `ready` on a line of its own when it is, and waits for `go`."""
 
     def account(self, client: Client) -> dict[str, Any]:
         """What a client that is done tells of its sources; empty if it tells nothing."""
@@ -108,7 +108,9 @@ class Curl:
 
     def client(self, host: Host, group: Group, folder: Path) -> Client:
         file, done = folder / FILE, folder / "done"
-        script = 'read -r _ && curl --silent --show-error --fail -o "$1" "$2" && echo done > "$3" && read -r _'
+        script = (
+            'echo ready && read -r _ && curl --silent --show-error --fail -o "$1" "$2" && echo done > "$3" && read -r _'
+        )
         command = ["sh", "-c", script, "sh", str(file), ORIGIN_URL, str(done)]
         return Client(host, group.start(f"curl-{host.name}", host.name, command, folder), file, done)
 

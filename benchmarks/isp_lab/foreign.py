@@ -47,7 +47,6 @@ class Libtorrent:
         child = Path(__file__).with_name("libtorrent_client.py")
         command = [sys.executable, str(child), str(self._torrent), str(folder), host.address, str(done), str(progress)]
         process = group.start(f"libtorrent-{host.name}", host.name, command, folder)
-        process.wait_for("^ready$")
         return Client(host, process, file, done, progress)
 
     def account(self, client: Client) -> dict[str, Any]:

@@ -86,7 +86,6 @@ class Ours:
             arguments += ["--site", str(self._folder / "client.toml"), "--seed", SEED]
         command = [sys.executable, "-m", "benchmarks.isp_lab.our_client", *arguments]
         process = group.start(f"p2sp-{host.name}", host.name, _with_path(command), folder)
-        process.wait_for("^ready$")
         return Client(host, process, file, done)
 
     def account(self, client: Client) -> dict[str, Any]:

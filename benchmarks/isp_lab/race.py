@@ -147,6 +147,8 @@ class Race:
                 clients = [
                     self._contender.client(host, group, folder / "hosts" / host.name) for host in self._plan.hosts
                 ]
+                for client in clients:
+                    client.process.wait_for("^ready$")
                 used = {process.name: process.cpu for process in group.processes}
                 before, machine = network.counts(), Machine()
                 began = time.monotonic()
