@@ -18,6 +18,9 @@ from p2sp.statistics.schema import RollupPage
 MAX_PAGES: Final = 200
 """Pages of rollups read in one round."""
 
+MOST_GONE: Final = 1000
+"""Drops that a decision remembers."""
+
 FORGOTTEN: Final = 30 * 86_400.0
 """Seconds of silence after which a super node is no longer listed."""
 
@@ -148,12 +151,16 @@ class Manager:
         standing: dict[str, list[Decision]] = {}
         for decision in await self._registry.standing():
             standing.setdefault(decision.isp, []).append(decision)
+        gone: dict[str, list[Decision]] = {}
+        for decision in await self._registry.dropped(None, MOST_GONE):
+            gone.setdefault(decision.isp, []).append(decision)
         plans = []
         for isp in sorted(rooms.keys() | standing.keys()):
             before = standing.get(isp, [])
             # As of the last news: while the statistics are away nobody's demand fades.
             wanted = self._demand.wanted(isp, self._informed) if self.informed else []
-            plans.append((isp, before, policy.decide(isp, wanted, rooms.get(isp, []), before, now, rules)))
+            plan = policy.decide(isp, wanted, rooms.get(isp, []), before, now, rules, gone.get(isp, ()))
+            plans.append((isp, before, plan))
         return plans
 
     def _tell(self, decision: Decision, coming: bool) -> None:

@@ -14,6 +14,9 @@ from p2sp.statistics.schema import Rollup
 RAW_INTERVALS: Final = 64
 """Intervals kept one by one for each key, so that a rollup seen again can replace itself."""
 
+SETTLED_AFTER: Final = 7200.0
+"""Seconds after which an interval is no longer kept by itself: a statistics server takes samples of the last hour."""
+
 HORIZON: Final = 10
 """Half-lives after which a rollup weighs less than a thousandth and is left out."""
 
@@ -174,16 +177,19 @@ class DemandTable:
         account.past = None
         account.length = rollup.length or account.length
         account.clients.add(rollup.nodes, self._period(rollup.start))
-        if len(account.recent) > RAW_INTERVALS:
-            self._settle(account)
+        while len(account.recent) > 1:
+            oldest = min(account.recent)
+            if len(account.recent) <= RAW_INTERVALS and sum(oldest) > _end(rollup) - SETTLED_AFTER:
+                break
+            self._settle(account, oldest)
         return True
 
     def _period(self, at: float) -> int:
         return int(at // (LATELY * self.half_life))
 
-    def _settle(self, account: _Account) -> None:
+    def _settle(self, account: _Account, which: tuple[float, float]) -> None:
         """Move the oldest interval into the sum, which then stands for everything up to its end."""
-        oldest = account.recent.pop(min(account.recent))
+        oldest = account.recent.pop(which)
         end = _end(oldest)
         account.older = account.older.scaled(self._weight(end - account.settled))
         account.older.add(oldest, 1.0)

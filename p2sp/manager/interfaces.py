@@ -54,7 +54,7 @@ class INodeRegistry(Interface):
         """The placements in force of one resource, by ISP and node id."""
 
     def dropped(isp: str | None, limit: int) -> Deferred[list[Decision]]:
-        """What was dropped, latest first; `since` and `reason` are those of the drop."""
+        """What was dropped, latest first, of the last 1000 drops; `since` and `reason` are those of the drop."""
 
     def add_rule(rule: Rule) -> Deferred[Rule]:
         """Keep an operator's rule under a new number, never given before; whatever number it bears now is ignored."""

@@ -11,8 +11,20 @@ from p2sp.manager.packing import Load, Room, pack
 from p2sp.manager.reasons import hot, in_bytes, in_rate
 from p2sp.manager.rules import Rule, RuleKind, in_force
 
-ADVANTAGE: Final = 1.3
+ADVANTAGE: Final = 2.0
 """How many times better a newcomer must be to push out what is held."""
+
+RETURN: Final = 2.0
+"""How many times more what gave way must be worth than then to come back."""
+
+FULL: Final = 0.9
+"""Share of the caches in use from which on they are called full."""
+
+RETURN_AFTER: Final = 30.0
+"""Half-lives after which a drop is forgotten."""
+
+CHANCE: Final = 2.0
+"""Standard deviations of chance by which a newcomer must be better besides."""
 
 RELEASE: Final = 0.25
 """Share of the demand needed to come in below which a resource goes out: wide apart, so that nothing flutters."""
@@ -60,12 +72,14 @@ class PlacementPolicy(Protocol):
         standing: Sequence[Decision],
         now: float,
         rules: Iterable[Rule] = (),
+        gone: Iterable[Decision] = (),
     ) -> Plan:
         """What the super nodes `rooms` of `isp` shall hold, given what was decided before (`standing`).
 
         Whatever stands ends up either placed (maybe elsewhere, when its node is gone) or dropped. No node gets more
         bytes than its capacity. While no super node of the ISP is alive, what stands and is wanted waits for it. What
-        operators said (`rules`) comes first.
+        operators said (`rules`) comes first. `gone` is what was dropped lately: while the caches are full it comes back
+        only when it is worth more than it was then.
         """
 
 
@@ -139,8 +153,9 @@ class ValuePolicy:
         standing: Sequence[Decision],
         now: float,
         rules: Iterable[Rule] = (),
+        gone: Iterable[Decision] = (),
     ) -> Plan:
-        return _Round(isp, demands, rooms, standing, now, rules, self.limits, self._admit).plan()
+        return _Round(isp, demands, rooms, standing, now, rules, gone, self.limits, self._admit).plan()
 
     def _admit(self, demand: Demand) -> _Admission | None:
         limits = self.limits
@@ -164,8 +179,9 @@ class ThresholdPolicy:
         standing: Sequence[Decision],
         now: float,
         rules: Iterable[Rule] = (),
+        gone: Iterable[Decision] = (),
     ) -> Plan:
-        return _Round(isp, demands, rooms, standing, now, rules, self.limits, self._admit).plan()
+        return _Round(isp, demands, rooms, standing, now, rules, gone, self.limits, self._admit).plan()
 
     def _admit(self, demand: Demand) -> _Admission | None:
         limits = self.limits
@@ -193,6 +209,7 @@ class _Round:
         standing: Sequence[Decision],
         now: float,
         rules: Iterable[Rule],
+        gone: Iterable[Decision],
         limits: Limits,
         admit: Callable[[Demand], _Admission | None],
     ) -> None:
@@ -206,10 +223,14 @@ class _Round:
         self._stands: dict[str, list[Decision]] = {}
         for decision in sorted(standing, key=lambda each: (each.since, each.node_id)):
             self._stands.setdefault(decision.resource, []).append(decision)
+        self._gone = gone
+        self._bars: dict[str, float] = {}
         self._dropped: list[Decision] = []
 
     def plan(self) -> Plan:
-        claims = [claim for resource in self._resources() for claim in self._claims(resource)]
+        claims = [claim for resource in self._stands for claim in self._claims(resource)]
+        self._bars = self._bars_of(sum(claim.length for claim in claims))
+        claims += [claim for resource in self._newcomers() for claim in self._claims(resource)]
         if not self._rooms:
             # Nowhere to move to. Need was proven before caching cured it and could not be proven again: all waits.
             waiting = [claim.standing for claim in claims if claim.standing is not None]
@@ -218,10 +239,8 @@ class _Round:
         placed.sort(key=lambda decision: (-decision.value, decision.resource, decision.node_id))
         return Plan(tuple(placed), tuple(self._dropped))
 
-    def _resources(self) -> list[str]:
-        ruled = (resource for resource in self._rules if resource not in self._stands)
-        new = (resource for resource in self._demands if resource not in self._stands and resource not in self._rules)
-        return [*self._stands, *ruled, *new]
+    def _newcomers(self) -> list[str]:
+        return [resource for resource in {**self._rules, **self._demands} if resource not in self._stands]
 
     def _claims(self, resource: str) -> list[_Claim]:
         """The copies of one resource that may have a place; what stands and may not is dropped on the way."""
@@ -245,7 +264,23 @@ class _Round:
             return self._copies(resource, length, volume, _Admission(stands[0].need, stands[0].reason), stands)
         if demand is None or length == 0 or (found := self._admit(demand)) is None:
             return []
+        if volume * found.need / length < self._bars.get(resource, 0.0):
+            return []
         return self._copies(resource, length, volume, found, stands)
+
+    def _bars_of(self, used: int) -> dict[str, float]:
+        """What a byte of cache must be worth for what gave way lately to come back, while the caches are full.
+
+        Else it would come and go with every gap that happens to fit, and each time be fetched anew.
+        """
+        if used < FULL * sum(room.capacity for room in self._rooms):
+            return {}
+        since = self._now - RETURN_AFTER * self._limits.half_life
+        bars: dict[str, float] = {}
+        for each in self._gone:
+            if each.since > since:
+                bars[each.resource] = max(bars.get(each.resource, 0.0), RETURN * each.value)
+        return bars
 
     def _copies(
         self, resource: str, length: int, volume: float, admission: _Admission, stands: Sequence[Decision]
@@ -284,7 +319,7 @@ class _Round:
                 key=claim.key,
                 resource=claim.resource,
                 size=claim.length,
-                value=claim.weight * (ADVANTAGE if claim.standing is not None else 1.0),
+                value=claim.weight * (_hold(claim) if claim.standing is not None else 1.0),
                 home=None if claim.standing is None else claim.standing.node_id,
                 certain=claim.certain,
             )
@@ -328,6 +363,16 @@ class _Round:
             since=self._now,
             reason=reason,
         )
+
+
+def _hold(claim: _Claim) -> float:
+    """How many times more what stands counts than a newcomer.
+
+    Demand is downloads that come by chance: of few, one more or less is a large part, and says little. So what is
+    large and seldom asked for is held on to more than what is small and often.
+    """
+    downloads = claim.weight / max(claim.need * claim.length, 1.0)
+    return ADVANTAGE * (1.0 + CHANCE / math.sqrt(max(downloads, 1.0)))
 
 
 def _without_move(reason: str) -> str:

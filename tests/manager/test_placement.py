@@ -11,7 +11,10 @@ from p2sp.manager.demand import Demand
 from p2sp.manager.packing import Room, rendezvous
 from p2sp.manager.placement import (
     ADVANTAGE,
+    CHANCE,
     POLICIES,
+    RETURN,
+    RETURN_AFTER,
     Decision,
     Plan,
     ThresholdPolicy,
@@ -102,14 +105,35 @@ def test_demand_that_fades_evicts_with_a_reason() -> None:
 
 def test_a_newcomer_must_be_clearly_better() -> None:
     room = Room("a" * 64, 64 * MIB)
-    old = demand(rid(1), volume=100 * MIB, imported=1.0, speed=8e6)
+    # Sixteen downloads are known within a quarter, which counts for the one that is there.
+    old = demand(rid(1), volume=16 * 64 * MIB, imported=1.0, speed=8e6)
+    bar = ADVANTAGE * (1 + CHANCE / 4)
     standing = value([old], [room]).placed
-    slightly = demand(rid(2), volume=100 * MIB * (ADVANTAGE - 0.01), imported=1.0, speed=8e6)
+    slightly = demand(rid(2), volume=old.volume * (bar - 0.01), imported=1.0, speed=8e6)
     assert names(value([old, slightly], [room], standing).placed) == [rid(1)]
-    clearly = attrs.evolve(slightly, volume=100 * MIB * (ADVANTAGE + 0.01))
+    clearly = attrs.evolve(slightly, volume=old.volume * (bar + 0.01))
     plan = value([old, clearly], [room], standing)
     assert names(plan.placed) == [rid(2)]
-    assert plan.dropped[0].reason == "gave way to what is worth more: 1.56 against up to 2.05 per byte of cache"
+    assert plan.dropped[0].reason == "gave way to what is worth more: 16.00 against up to 48.16 per byte of cache"
+
+
+def test_what_gave_way_comes_back_only_when_it_is_worth_more_than_then() -> None:
+    room = Room("a" * 64, 64 * MIB)
+    tiny = demand(rid(3), length=MIB, volume=64 * MIB, imported=1.0, speed=8e6)
+    gone = attrs.evolve(decision(rid(3), length=MIB), value=64.0, since=100.0)
+    full = decision(rid(1), length=62 * MIB)
+    large = demand(rid(1), length=62 * MIB, volume=1e12)
+
+    def back(volume: float, now: float, standing: Sequence[Decision] = (full,)) -> bool:
+        again = attrs.evolve(tiny, volume=volume * MIB)
+        plan = VALUE.decide("campus", [large, again], [room], standing, now, (), [gone])
+        return rid(3) in names(plan.placed)
+
+    assert not back(RETURN * 64 - 1, 101.0)
+    assert back(RETURN * 64 + 1, 101.0)
+    # It is forgotten in time, and where there is room anyway nobody asks.
+    assert back(64, 101.0 + RETURN_AFTER * LIMITS.half_life)
+    assert back(64, 101.0, [attrs.evolve(full, resource=rid(9))])
 
 
 @given(st.lists(st.lists(st.floats(0.9, 1.1), min_size=8, max_size=8), min_size=1, max_size=8))
