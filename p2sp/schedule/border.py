@@ -164,10 +164,11 @@ class Border:
             yield mine & unheard
         yield mine
         given = any(each.kind is Kind.SERVER for each in sources)
-        idle = not mine & free & (-1 if given else self._outside.known)
-        if idle:
+        to_be_had = lacking if given else lacking & self._outside.known
+        if not mine & free & to_be_had:
             yield self._isp.help(lacking, pace, now)
-        if self._is_worth_it(source, sources, wanted.bit_count() * piece, now, idle=idle):
+        # As long as the ISP lacks anything, what crosses the border is to be that.
+        if self._is_worth_it(source, sources, wanted.bit_count() * piece, now, idle=not to_be_had):
             yield wanted & self._inside.known
 
     def _lags(self, sources: Collection[SourceState], now: float) -> bool:

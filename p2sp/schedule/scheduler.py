@@ -297,6 +297,7 @@ class Scheduler:
             size = min(size, source.wire_size(now)) if rare else size
         else:
             rare = self._expecting and source.last_stop < 0
+            size = 1.0 if rare else size
         if rare and not self._in_order:
             return self._rare(source, whole, begun, size)
         return largest_gap(

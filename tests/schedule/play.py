@@ -49,11 +49,18 @@ class Play:
 
     # -- moves -----------------------------------------------------------------------------------------------
 
-    def join(self, key: str, kind: Kind = Kind.SERVER, pieces: Collection[int] | None = None) -> None:
+    def join(
+        self, key: str, kind: Kind = Kind.SERVER, pieces: Collection[int] | None = None, *, inside: bool = False
+    ) -> None:
         """A source appears; it has everything unless told otherwise."""
         held = self.holdings[key] = set(range(self.layout.piece_count)) if pieces is None else set(pieces)
         self.kinds[key] = kind
-        self.scheduler.add_source(key, kind, as_bits(held), self.now)
+        node = key if inside and kind is not Kind.SERVER else ""
+        self.scheduler.add_source(key, kind, as_bits(held), self.now, inside=inside and bool(node), node=node)
+        for span, stop in self.scheduler.recalled():
+            (fetch,) = [fetch for fetch in self.fetches if fetch.span is span]
+            assert fetch.at <= stop < fetch.stop
+            fetch.stop = stop
 
     def leave(self, key: str) -> None:
         """A source vanishes in the midst of what it does."""

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from p2sp.resource.layout import Layout
 from p2sp.resource.merkle import BLOCK
+from p2sp.schedule.border import Myself
 from p2sp.schedule.rescue import FIRST
 from p2sp.schedule.spans import Kind, Mode
 from tests.schedule.play import PIECE, Fetch, Play, as_bits
@@ -61,6 +62,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         floor=st.sampled_from([0.0, 1e5]),
         have=st.sets(st.integers(0, 10)),
         first=st.lists(st.sampled_from(Kind), max_size=4),
+        alone=st.booleans(),
     )
     def begin(
         self,
@@ -72,18 +74,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         floor: float,
         have: set[int],
         first: list[Kind],
+        alone: bool,
     ) -> None:
         have = {piece for piece in have if piece < layout.piece_count}
-        self.play = Play.of(layout, seed, have, mode=mode, in_order=in_order, trials=trials, floor_rate=floor)
+        myself = None if alone else Myself("me", b"resource")
+        self.play = Play.of(
+            layout, seed, have, mode=mode, in_order=in_order, trials=trials, floor_rate=floor, myself=myself
+        )
         self.count = 0
         for kind in first:
-            self.join(kind, None)
+            self.join(kind, None, inside=False)
 
-    @rule(kind=st.sampled_from(Kind), pieces=st.none() | st.sets(st.integers(0, 30)))
-    def join(self, kind: Kind, pieces: set[int] | None) -> None:
+    @rule(kind=st.sampled_from(Kind), pieces=st.none() | st.sets(st.integers(0, 30)), inside=st.booleans())
+    def join(self, kind: Kind, pieces: set[int] | None, inside: bool) -> None:
         if len(self.play.holdings) < 6:
             self.count += 1
-            self.play.join(f"{kind.value}{self.count}", kind, None if kind is Kind.SERVER else pieces)
+            self.play.join(f"{kind.value}{self.count}", kind, None if kind is Kind.SERVER else pieces, inside=inside)
 
     def source(self, pick: int) -> str:
         keys = sorted(self.play.holdings)
@@ -165,7 +171,10 @@ def move(play: Play, rng: Random) -> None:
         elif len(play.holdings) < 7:
             kind = rng.choice(list(Kind))
             pieces = [piece for piece in range(play.layout.piece_count) if rng.random() < 0.7]
-            play.join(f"{kind.value}{rng.randrange(10**9)}", kind, None if kind is Kind.SERVER else pieces)
+            inside = rng.random() < 0.5
+            play.join(
+                f"{kind.value}{rng.randrange(10**9)}", kind, None if kind is Kind.SERVER else pieces, inside=inside
+            )
     elif chance < 0.07:
         play.leave(rng.choice(sorted(play.holdings)))
     elif chance < 0.10:

@@ -267,7 +267,7 @@ class FullStore(MemoryStore):
 
     room = 3_000_000
 
-    def write(self, position: int, data: Sequence[bytes], source: str) -> "Deferred[list[Verdict]]":
+    def write(self, position: int, data: Sequence[bytes | memoryview], source: str) -> "Deferred[list[Verdict]]":
         self.room -= sum(map(len, data))
         if self.room < 0:
             return fail(NoSpace("the disk is full"))
