@@ -24,6 +24,8 @@ from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
+import attrs
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -216,8 +218,8 @@ def measure(lab: Lab, chosen: Sequence[str], given: argparse.Namespace) -> None:
     lab.add("tracker", scope="global", interval=1)
     lab.site("site.toml")
     cache = lab.add_node(CACHE, CACHE, NORTH + "3", manager="https://127.0.0.1:1", capacity=4 * SIZE)
-    cache.settings.update(public_url=cache.url, allow_targets=["127.0.0.0/8"], read_through=True, requests=1_000_000)
-    lab.rewrite(cache)
+    settings = {"public_url": cache.url, "allow_targets": ["127.0.0.0/8"], "read_through": True, "requests": 1_000_000}
+    lab.rewrite(attrs.evolve(cache, settings={**cache.settings, **settings}))
     lab.start()
     with nginx(lab) as (plain, secure, nginx_pid):
         per_cpu = {}

@@ -19,6 +19,7 @@ from p2sp.ops.config import resolve
 from p2sp.ops.database import Database
 from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.service import RoleService
+from p2sp.ops.workers import Workers, watch_parent, worker_number
 from p2sp.statistics.client import StatisticsClient
 from p2sp.tracker.accounting import Accounting
 from p2sp.tracker.api import TrackerApi
@@ -36,7 +37,6 @@ from p2sp.tracker.registry import LocalTrackers
 from p2sp.tracker.schema import MOST_SUMMARIES, Scope, TrackerRef
 from p2sp.tracker.selection import make_policy
 from p2sp.tracker.spool import Spool, metadata
-from p2sp.tracker.workers import Workers, watch_parent, worker_number
 
 LAST_REPORT = 5.0
 PARENT_LOOK = 2.0
@@ -87,7 +87,7 @@ def make_service(
         _share(role, tracker, config)
     number = worker_number()
     if config.workers > 1 and number == 0:
-        workers = Workers(reactor, config_path, config.workers - 1)
+        workers = Workers(reactor, "tracker", config_path, config.workers - 1)
         role.on_start("starting workers", workers.start)
         role.on_stop("ending workers", workers.stop)
     if number > 0:

@@ -1,4 +1,4 @@
-"""How do several processes serve one tracker's port, and stay as many as they shall be?"""
+"""How do several processes serve one port of a role, and stay as many as they shall be?"""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-NUMBER: Final = "P2SP_TRACKER_WORKER"
+NUMBER: Final = "P2SP_WORKER"
 """The environment's variable that tells a process which worker it is."""
 
 FIRST_WAIT: Final = 1.0
@@ -31,9 +31,9 @@ def worker_number() -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def command(config: Path) -> list[str]:
-    """What runs one more tracker with the same configuration."""
-    return [sys.executable, "-c", _RUN, "--nodaemon", "--pidfile=", "p2sp-tracker", "--config", str(config)]
+def command(role: str, config: Path) -> list[str]:
+    """What runs one more process of a role with the same configuration."""
+    return [sys.executable, "-c", _RUN, "--nodaemon", "--pidfile=", f"p2sp-{role}", "--config", str(config)]
 
 
 @attrs.define(eq=False)
@@ -67,13 +67,14 @@ def watch_parent(reactor: Any) -> Callable[[], None]:
 
 
 class Workers:
-    """The processes besides this one: started, started again when they end, and ended with this one."""
+    """The processes of a role besides this one: started, started again when they end, and ended with this one."""
 
     log = Logger()
 
-    def __init__(self, reactor: Any, config: Path, count: int) -> None:
+    def __init__(self, reactor: Any, role: str, config: Path, count: int) -> None:
         self._clock = IReactorTime(reactor)
         self._processes = IReactorProcess(reactor)
+        self._role = role
         self._config = config
         self._count = count
         self._running: dict[int, tuple[_Worker, Any]] = {}
@@ -90,7 +91,7 @@ class Workers:
         self._waiting.pop(number, None)
         worker = _Worker(number, self._ended, self._clock.seconds(), waits=waits)
         environment = {**os.environ, NUMBER: str(number)}
-        line = command(self._config)
+        line = command(self._role, self._config)
         process = self._processes.spawnProcess(worker, line[0], line, env=environment)
         self._running[number] = (worker, process)
 
