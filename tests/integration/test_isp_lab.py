@@ -71,7 +71,7 @@ if not CANNOT:
             assert len(result["courses"]) == len(ISPS) * HOSTS
             assert result["ratio"] >= 0.95, "faster than the links"
             assert result["origin_copies"] >= 0.99
-            assert all(0.99 <= result["imported_copies"][isp] <= HOSTS * 1.5 for isp in ISPS)
+            assert all(result["imported_copies"][isp] >= 0.99 for isp in ISPS)
         ours, _, curl = results
         # Every byte of plain HTTP comes from the origin through one link.
         assert curl["origin_copies"] == pytest.approx(len(ISPS) * HOSTS, rel=0.1)
