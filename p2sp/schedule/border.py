@@ -113,9 +113,14 @@ class Border:
     # -- what that means -------------------------------------------------------------------------------------
 
     @property
+    def shared(self) -> bool:
+        """Whether others in our ISP bring a part of what is wanted."""
+        return self._insiders > 0 and not self._in_order
+
+    @property
     def guarded(self) -> bool:
         """Whether there is a border at all."""
-        return (self._insiders > 0 and not self._in_order) or (self._mode is Mode.OFFLOAD and self._others > 0)
+        return self.shared or (self._mode is Mode.OFFLOAD and self._others > 0)
 
     @property
     def unheard(self) -> int:

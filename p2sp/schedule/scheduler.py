@@ -84,7 +84,7 @@ class Scheduler:
             floor_rate=floor_rate,
             rng=rng,
         )
-        self._was_guarded = False
+        self._shared = False
         self._budget = max(min(COPY_MAX, int(layout.length * COPY_SHARE)), FIRST)
 
     @property
@@ -201,9 +201,9 @@ class Scheduler:
 
         To be asked for whenever a source has joined.
         """
-        if not self._border.guarded or self._was_guarded:
+        if not self._border.shared or self._shared:
             return []
-        self._was_guarded = True
+        self._shared = True
         cuts = []
         for span, fetch in self._ledger.running.items():
             stop = self._layout.piece_end(self._layout.piece_at(fetch.frontier))
