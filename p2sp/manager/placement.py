@@ -14,13 +14,13 @@ from p2sp.manager.rules import Rule, RuleKind, in_force
 ADVANTAGE: Final = 2.0
 """How many times better a newcomer must be to push out what is held."""
 
-RETURN: Final = 2.0
+RETURN: Final = 3.0
 """How many times more what gave way must be worth than then to come back."""
 
 FULL: Final = 0.9
 """Share of the caches in use from which on they are called full."""
 
-RETURN_AFTER: Final = 30.0
+RETURN_AFTER: Final = 60.0
 """Half-lives after which a drop is forgotten."""
 
 CHANCE: Final = 2.0
