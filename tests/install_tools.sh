@@ -17,6 +17,7 @@ need opentracker opentracker
 set -- /usr/lib/postgresql/*/bin/initdb
 [ -x "$1" ] || need initdb postgresql
 need redis-server redis-server
+need systemd-socket-activate systemd
 need transmission-daemon transmission-daemon
 need unshare util-linux
 need wget2 wget2

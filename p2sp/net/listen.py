@@ -1,6 +1,7 @@
 """Where does a service listen, and why can it not?"""
 
 from ipaddress import ip_address
+from socket import SOCK_DGRAM, SOCK_STREAM
 from typing import Any, cast
 
 from twisted.internet.error import CannotListenError
@@ -8,6 +9,7 @@ from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
+    IReactorSocket,
     IReactorTCP,
     IReactorTime,
     IReactorUDP,
@@ -17,8 +19,10 @@ from twisted.internet.tcp import makeBinding
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from p2sp.net.errors import CannotListen
+from p2sp.net.inherited import inherited_socket
 
 BACKLOG = 512
+LARGEST_PACKET = 8192
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -48,10 +52,13 @@ def listen_tcp(
 ) -> IListeningPort:
     """Listen in clear text at `address`; raises CannotListen naming the address and the reason.
 
-    A `shared` port may be listened on by several processes that all ask for that; the system spreads connections.
+    A socket that systemd opened at this address is taken over. A `shared` port may be listened on by several processes
+    that all ask for that; the system spreads connections.
     """
     host, port = _where(address)
     try:
+        if (inherited := inherited_socket(host, port, SOCK_STREAM)) is not None:
+            return IReactorSocket(reactor).adoptStreamPort(*inherited, cast(Any, factory))
         if shared:
             at: Any = makeBinding(host, port, reuseAddress=True, reusePort=True)
             return reactor.listenTCP(at, cast(Any, factory), backlog=BACKLOG)
@@ -64,7 +71,11 @@ def listen_udp(reactor: IReactorUDP, address: str, protocol: DatagramProtocol) -
     """Take datagrams at `address`; raises CannotListen naming the address and the reason."""
     host, port = _where(address)
     try:
-        return reactor.listenUDP(port, cast(Any, protocol), interface=host, maxPacketSize=8192)
+        if (inherited := inherited_socket(host, port, SOCK_DGRAM)) is not None:
+            return IReactorSocket(reactor).adoptDatagramPort(
+                *inherited, cast(Any, protocol), maxPacketSize=LARGEST_PACKET
+            )
+        return reactor.listenUDP(port, cast(Any, protocol), interface=host, maxPacketSize=LARGEST_PACKET)
     except CannotListenError as error:
         raise _explained(address, error) from error
 
