@@ -18,8 +18,8 @@ from p2sp.download.sink import SpanSink
 from p2sp.download.verdicts import Verdicts
 from p2sp.net.throttle import TokenBucket
 from p2sp.schedule.border import Myself
-from p2sp.schedule.scheduler import Assignment, Scheduler
-from p2sp.schedule.spans import Kind, Mode, Span
+from p2sp.schedule.scheduler import Scheduler
+from p2sp.schedule.spans import Assignment, Kind, Mode, Span
 from p2sp.schedule.standing import Hints
 from p2sp.sources.interfaces import ISource, SourceChanged, SourceError
 from p2sp.storage.interfaces import IPieceStore

@@ -8,16 +8,15 @@ fetch that it helps; a second copy of what is nearly done, within a budget.
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-import attrs
-
 from p2sp.resource.layout import Layout
 from p2sp.schedule import bits
 from p2sp.schedule.border import Border, Myself
-from p2sp.schedule.ledger import Ledger, Running
+from p2sp.schedule.ledger import Ledger
 from p2sp.schedule.picker import largest_gap, rarest_run
-from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, best_copy, best_tail
+from p2sp.schedule.rescue import GRACE
+from p2sp.schedule.rescuer import Rescuer
 from p2sp.schedule.retries import Retries
-from p2sp.schedule.spans import IntervalSet, Kind, Mode, Span
+from p2sp.schedule.spans import Assignment, IntervalSet, Kind, Mode, Span
 from p2sp.schedule.standing import Hints, SourceState
 from p2sp.schedule.trial import Trials
 
@@ -26,19 +25,6 @@ if TYPE_CHECKING:
 
 RANDOM_FIRST = 4
 """Pieces that are chosen at random before the rarest come first."""
-
-COPY_MAX = 16 * 1024 * 1024
-COPY_SHARE = 0.03
-"""Of a resource this part, but at least FIRST and at most COPY_MAX bytes, may be asked for twice."""
-
-
-@attrs.frozen
-class Assignment:
-    """A span for a source, and the running fetch to shorten first, if it was taken from one."""
-
-    span: Span
-    victim: Span | None = None
-    victim_stop: int = 0
 
 
 class Scheduler:
@@ -64,10 +50,8 @@ class Scheduler:
     ) -> None:
         self._layout = layout
         self._rng = rng
-        self._mode = mode
         self._in_order = in_order
         self._expecting = myself is not None
-        self._floor_rate = floor_rate
         self._sources: dict[str, SourceState] = {}
         done = set(verified)
         self._verified = len(done)
@@ -85,7 +69,15 @@ class Scheduler:
             rng=rng,
         )
         self._shared = False
-        self._budget = max(min(COPY_MAX, int(layout.length * COPY_SHARE)), FIRST)
+        self._rescuer = Rescuer(
+            layout,
+            self._ledger,
+            self._sources,
+            self._retries,
+            self._on_trial,
+            spared=mode is Mode.OFFLOAD,
+            floor_rate=floor_rate,
+        )
 
     @property
     def free(self) -> IntervalSet:
@@ -221,7 +213,7 @@ class Scheduler:
             return None
         retry = self._retries.next(key, self._sources, self.free, now)
         run, may = (retry, 0) if retry is not None else self._free_run(key, source, now)
-        assignment = Assignment(Span(*run)) if run is not None else self._rescue(key, source, may, now)
+        assignment = Assignment(Span(*run)) if run is not None else self._rescuer.rescue(key, may, now)
         if assignment is None:
             return None
         if not source.running:
@@ -331,67 +323,3 @@ class Scheduler:
         if awaited & (whole | begun):
             return awaited & whole, awaited & begun
         return (whole, 0) if whole else (0, begun)
-
-    def _rescue(self, key: str, source: SourceState, may: int, now: float) -> Assignment | None:
-        if source.silent(now):
-            return None
-
-        def allowed(piece: int) -> bool:
-            return bool(may >> piece & 1) and not self._retries.suspected(key, piece)
-
-        helper = Helper(key, source.expects(now), allowed)
-        trial = self._on_trial(key)
-        stranger = source.stranger(now) and not all(each.stranger(now) for each in self._sources.values())
-
-        def pace(fetch: Running) -> Pace:
-            its = self._pace(fetch, source, now)
-            # Two silent ones in a row are what costs time: who delivers comes before who may turn out to be the next.
-            if its.silent and stranger and now - self._heard(fetch) < 2 * GRACE:
-                its = attrs.evolve(its, silent=False, known=False)
-            # To share a piece with who may be wrong costs all of it: only what would take long is worth that.
-            return attrs.evolve(its, known=False) if trial and its.eta < GRACE else its
-
-        tail = best_tail(self._ledger, self._layout, helper, pace)
-        if tail is not None:
-            if trial:
-                tail = tail.last_piece(self._layout)
-            self._ledger.shorten(tail.fetch, tail.start)
-            return Assignment(Span(tail.start, tail.stop), tail.fetch.span, tail.start)
-        if self._budget <= 0:
-            return None
-        budget = min(self._budget, self._layout.piece_length) if trial else self._budget
-        copy = best_copy(self._ledger, self._layout, helper, pace, budget)
-        if copy is None:
-            return None
-        self._budget -= copy[1] - copy[0]
-        return Assignment(Span(*copy))
-
-    # -- what choices go by ----------------------------------------------------------------------------------
-
-    def _offloads(self, now: float) -> bool:
-        """Whether servers are to be spared at present."""
-        return self._mode is Mode.OFFLOAD and self._wire_rate(now) >= self._floor_rate
-
-    def _wire_rate(self, now: float) -> float:
-        """What peers and super nodes bring together; who is not asked, or keeps silent, brings nothing."""
-        wire = (s for s in self._sources.values() if s.kind is not Kind.SERVER and s.running)
-        return sum(source.rate.rate(now) for source in wire if now - source.heard < GRACE)
-
-    def _heard(self, fetch: Running) -> float:
-        """When a fetch last gave a sign of life; what a wire source sends is one for all its fetches."""
-        owner = self._sources[fetch.source]
-        return fetch.heard if owner.kind is Kind.SERVER else owner.heard
-
-    def _pace(self, fetch: Running, helper: SourceState, now: float) -> Pace:
-        """Servers answer fetches side by side, each at its own pace; wire sources answer one after another."""
-        owner = self._sources[fetch.source]
-        server = owner.kind is Kind.SERVER
-        settled = now - fetch.since >= SETTLE
-        rate = fetch.rate.rate(now) if server and settled else owner.rate.rate(now) / owner.running
-        return Pace(
-            rate,
-            eta=fetch.left / rate if rate > 0 else float("inf"),
-            silent=now - self._heard(fetch) >= GRACE,
-            known=settled or owner.rate.age(now) >= SETTLE,
-            spare=server and helper.kind is not Kind.SERVER and self._offloads(now),
-        )

@@ -37,6 +37,15 @@ class Span:
         return self.stop - self.start
 
 
+@attrs.frozen
+class Assignment:
+    """A span for a source, and the running fetch to shorten first, if it was taken from one."""
+
+    span: Span
+    victim: Span | None = None
+    victim_stop: int = 0
+
+
 class IntervalSet:
     """A set of positions as disjoint, sorted, half-open intervals."""
 

@@ -8,8 +8,8 @@ import attrs
 
 from p2sp.resource.layout import Layout
 from p2sp.resource.merkle import BLOCK
-from p2sp.schedule.scheduler import Assignment, Scheduler
-from p2sp.schedule.spans import Kind, Span
+from p2sp.schedule.scheduler import Scheduler
+from p2sp.schedule.spans import Assignment, Kind, Span
 
 PIECE = 4 * BLOCK
 

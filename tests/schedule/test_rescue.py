@@ -69,7 +69,7 @@ def test_before_the_grace_is_over_a_fetch_without_a_byte_keeps_its_tail() -> Non
     known(play, "good", 1e6)
     play.join("late")
     late = given(play.ask("late"))
-    play.scheduler._budget = 0
+    play.scheduler._rescuer._budget = 0
     play.now += GRACE - 0.1
     assert play.ask("good") is None
     play.now += 0.1
