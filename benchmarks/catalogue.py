@@ -21,7 +21,8 @@ import attrs
 
 from p2sp.manager.demand import DemandTable
 from p2sp.manager.packing import Room
-from p2sp.manager.placement import Decision, Limits, PlacementPolicy, ValuePolicy
+from p2sp.manager.placement import Decision, Limits, PlacementPolicy
+from p2sp.manager.policies import ValuePolicy
 from p2sp.sketches.distinct import sketch_of
 from p2sp.statistics.schema import Rollup
 

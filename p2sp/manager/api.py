@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from p2sp.manager.control import Manager
-from p2sp.manager.placement import POLICIES, Limits
+from p2sp.manager.placement import Limits
+from p2sp.manager.policies import POLICIES
 from p2sp.manager.presence import placement_of
 from p2sp.manager.ruling import TooManyRulesError, UnknownLengthError
 from p2sp.manager.schema import (

@@ -7,7 +7,8 @@ from msgspec import Meta, field
 
 from p2sp.locality.alto import LARGEST_DOCUMENT
 from p2sp.locality.network_map import NetworkMap
-from p2sp.manager.placement import POLICIES, Limits
+from p2sp.manager.placement import Limits
+from p2sp.manager.policies import POLICIES
 from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document

@@ -1,4 +1,4 @@
-"""Which resources shall each ISP's super nodes hold, and why?"""
+"""How does what is wanted become a plan for the super nodes of one ISP?"""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ import attrs
 
 from p2sp.manager.demand import Demand
 from p2sp.manager.packing import Load, Room, pack
-from p2sp.manager.reasons import hot, in_bytes, in_rate
+from p2sp.manager.reasons import in_bytes, in_rate
 from p2sp.manager.rules import Rule, RuleKind, in_force
 
 ADVANTAGE: Final = 2.0
@@ -31,8 +31,6 @@ RELEASE: Final = 0.25
 
 MOST_COPIES: Final = 8
 """Super nodes of one ISP that hold the same resource, however hot it is."""
-
-WORTHLESS: Final = 1e-6
 
 
 @attrs.frozen
@@ -104,7 +102,7 @@ class Limits:
 
 
 @attrs.frozen
-class _Admission:
+class Admission:
     """Why a resource may come in, and how badly it is needed."""
 
     need: float
@@ -129,77 +127,11 @@ class _Claim:
         return self.weight / max(self.length, 1)
 
 
-def slowness(demand: Demand, target_speed: float) -> float:
-    """How far below the target clients are: 0 at or above it, 1 when nothing moves."""
-    return min(max(1.0 - demand.speed / target_speed, 0.0), 1.0)
+class Round:
+    """One decision for one ISP: `admit` says what may come in (None: not), all else is the same for every policy.
 
-
-@attrs.frozen
-class ValuePolicy:
-    """Most pain saved per byte of cache.
-
-    Value is demand times need, where need is the share imported from outside the ISP plus the slowness against the
-    target, so between 0 and 2. Admission asks for clients and demand; what is in goes out only when its demand fades,
-    or when a newcomer is clearly better and there is no room for both.
+    The other arguments are those of `PlacementPolicy.decide`.
     """
-
-    limits: Limits
-
-    def decide(
-        self,
-        isp: str,
-        demands: Sequence[Demand],
-        rooms: Sequence[Room],
-        standing: Sequence[Decision],
-        now: float,
-        rules: Iterable[Rule] = (),
-        gone: Iterable[Decision] = (),
-    ) -> Plan:
-        return _Round(isp, demands, rooms, standing, now, rules, gone, self.limits, self._admit).plan()
-
-    def _admit(self, demand: Demand) -> _Admission | None:
-        limits = self.limits
-        need = demand.imported + slowness(demand, limits.target_speed)
-        if demand.clients < limits.min_clients or demand.volume < limits.min_demand or need < WORTHLESS:
-            return None
-        return _Admission(need, hot(demand, limits.target_speed, limits.half_life))
-
-
-@attrs.frozen
-class ThresholdPolicy:
-    """The plain rule: at least this volume, at most this speed; the largest demand per byte of cache first."""
-
-    limits: Limits
-
-    def decide(
-        self,
-        isp: str,
-        demands: Sequence[Demand],
-        rooms: Sequence[Room],
-        standing: Sequence[Decision],
-        now: float,
-        rules: Iterable[Rule] = (),
-        gone: Iterable[Decision] = (),
-    ) -> Plan:
-        return _Round(isp, demands, rooms, standing, now, rules, gone, self.limits, self._admit).plan()
-
-    def _admit(self, demand: Demand) -> _Admission | None:
-        limits = self.limits
-        if demand.volume < limits.min_demand or demand.speed > limits.target_speed:
-            return None
-        reason = (
-            f"volume {in_bytes(demand.volume)} is at least {in_bytes(limits.min_demand)} and speed "
-            f"{in_rate(demand.speed)} at most {in_rate(limits.target_speed)}"
-        )
-        return _Admission(1.0, reason)
-
-
-POLICIES: Final[dict[str, Callable[[Limits], PlacementPolicy]]] = {"value": ValuePolicy, "threshold": ThresholdPolicy}
-"""What a configuration may name."""
-
-
-class _Round:
-    """One decision for one ISP."""
 
     def __init__(
         self,
@@ -211,7 +143,7 @@ class _Round:
         rules: Iterable[Rule],
         gone: Iterable[Decision],
         limits: Limits,
-        admit: Callable[[Demand], _Admission | None],
+        admit: Callable[[Demand], Admission | None],
     ) -> None:
         self._isp = isp
         self._demands = {demand.resource: demand for demand in demands}
@@ -228,6 +160,7 @@ class _Round:
         self._dropped: list[Decision] = []
 
     def plan(self) -> Plan:
+        """What shall be in force; ask once."""
         claims = [claim for resource in self._stands for claim in self._claims(resource)]
         self._bars = self._bars_of(sum(claim.length for claim in claims))
         claims += [claim for resource in self._newcomers() for claim in self._claims(resource)]
@@ -253,15 +186,15 @@ class _Round:
             self._drop(stands, rule.reason())
             return []
         if rule is not None and (length or rule.length):
-            admission = _Admission(stands[0].need if stands else 1.0, rule.reason())
+            admission = Admission(stands[0].need if stands else 1.0, rule.reason())
             claims = self._copies(resource, length or rule.length, volume, admission, stands)
-            return [attrs.evolve(claims[0], certain=True), *claims[1:]]
+            return [attrs.evolve(claims[0], certain=True, reason=rule.reason()), *claims[1:]]
         release = RELEASE * self._limits.min_demand
         if stands and (demand is None or volume < release):
             self._drop(stands, f"demand fell to {in_bytes(volume)}, below {in_bytes(release)}")
             return []
         if stands:
-            return self._copies(resource, length, volume, _Admission(stands[0].need, stands[0].reason), stands)
+            return self._copies(resource, length, volume, Admission(stands[0].need, stands[0].reason), stands)
         if demand is None or length == 0 or (found := self._admit(demand)) is None:
             return []
         if volume * found.need / length < self._bars.get(resource, 0.0):
@@ -283,7 +216,7 @@ class _Round:
         return bars
 
     def _copies(
-        self, resource: str, length: int, volume: float, admission: _Admission, stands: Sequence[Decision]
+        self, resource: str, length: int, volume: float, admission: Admission, stands: Sequence[Decision]
     ) -> list[_Claim]:
         """The first copy is worth all that is wanted, each further one what the others cannot bear."""
         one = self._limits.copy_volume
@@ -347,7 +280,7 @@ class _Round:
     def _decision(self, claim: _Claim, node_id: str) -> Decision:
         stood = claim.standing
         if stood is not None and stood.node_id == node_id:
-            return attrs.evolve(stood, value=claim.value, length=claim.length)
+            return attrs.evolve(stood, value=claim.value, length=claim.length, reason=claim.reason)
         reason = claim.reason
         if stood is not None:
             alive = any(room.node_id == stood.node_id for room in self._rooms)

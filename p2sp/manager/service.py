@@ -10,7 +10,7 @@ from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
 from p2sp.manager.metrics import ManagerMetrics
 from p2sp.manager.pages import LoadHistory, ManagerPage
-from p2sp.manager.placement import POLICIES
+from p2sp.manager.policies import POLICIES
 from p2sp.manager.store import VERSION, SqlNodeRegistry, metadata
 from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient

@@ -12,7 +12,8 @@ from p2sp.manager.api import ManagerApi
 from p2sp.manager.client import ManagerClient
 from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
-from p2sp.manager.placement import Plan, ValuePolicy
+from p2sp.manager.placement import Plan
+from p2sp.manager.policies import ValuePolicy
 from p2sp.manager.rules import RuleKind
 from p2sp.manager.schema import Heartbeat, Held, RuleRequest
 from p2sp.manager.store import SqlNodeRegistry, metadata

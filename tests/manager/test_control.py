@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from p2sp.manager.control import Manager
 from p2sp.manager.demand import DemandTable
-from p2sp.manager.placement import ThresholdPolicy, ValuePolicy
+from p2sp.manager.policies import ThresholdPolicy, ValuePolicy
 from p2sp.manager.rules import RuleKind
 from p2sp.manager.ruling import UnknownLengthError
 from p2sp.manager.schema import Heartbeat, HeartbeatAnswer, Held, RuleRequest, Trouble

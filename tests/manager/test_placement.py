@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 
 from p2sp.manager.demand import Demand
 from p2sp.manager.packing import Room, rendezvous
-from p2sp.manager.placement import (
-    ADVANTAGE,
-    CHANCE,
-    POLICIES,
-    RETURN,
-    RETURN_AFTER,
-    Decision,
-    Plan,
-    ThresholdPolicy,
-    ValuePolicy,
-)
+from p2sp.manager.placement import ADVANTAGE, CHANCE, RETURN, RETURN_AFTER, Decision, Plan
+from p2sp.manager.policies import POLICIES, ThresholdPolicy, ValuePolicy
 from tests.manager.support import LIMITS, MIB, decision, demand, rid
 
 A, B, C = (Room(letter * 64, 256 * MIB) for letter in "abc")

@@ -4,7 +4,8 @@ import attrs
 import pytest
 
 from p2sp.manager.packing import Room
-from p2sp.manager.placement import POLICIES, Limits, PlacementPolicy, Plan
+from p2sp.manager.placement import Limits, PlacementPolicy, Plan
+from p2sp.manager.policies import POLICIES
 from p2sp.manager.rules import Rule, RuleKind, in_force
 from tests.manager.support import LIMITS, MIB, decision, demand, rid
 
