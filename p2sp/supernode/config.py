@@ -36,6 +36,7 @@ class SuperNodeConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     clear_text: bool = False
     fills: Annotated[int, Meta(ge=1, le=100)] = 4
     read_through: bool = False
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
     requests: Annotated[float, Meta(gt=0, le=1_000_000)] = 200
     allow_targets: Annotated[list[str], Meta(max_length=100)] = field(default_factory=list)
     first_heartbeat: str | int | float = "1s"
@@ -84,6 +85,9 @@ def check_config(config: SuperNodeConfig, path: Path) -> None:
     fill, upload = check.read("max_fill", lambda: config.fill_rate), config.upload_rate
     check.need(
         fill is None or upload is None or fill <= upload, "max_fill", "must not exceed max_upload: serving goes first"
+    )
+    check.need(
+        config.workers == 1 or parse_listen(config.listen)[1] != 0, "workers", "need a port of which they know, not 0"
     )
     check.read("allow_targets", lambda: config.allowed)
     check.need(parse_duration(config.first_heartbeat) > 0, "first_heartbeat", "must be more than 0")

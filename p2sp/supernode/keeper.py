@@ -20,6 +20,7 @@ from p2sp.supernode.descriptions import Descriptions
 from p2sp.supernode.fills import LINGER, Fill, next_fills
 from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
 from p2sp.supernode.shelf import TORRENT, Shelf, clear, read_shelf
+from p2sp.supernode.window import is_read_elsewhere
 
 ASKED_AT_ONCE = 8
 """Questions to the index at a time about what is ordered."""
@@ -198,7 +199,8 @@ class Keeper:
 
     async def _evict(self, todo: CachePlan) -> None:
         for resource in todo.evict:
-            if self._shelves[resource].readers:  # one has come while others were evicted
+            # One may have come while others were evicted; readers of other processes are not in the plan.
+            if self._shelves[resource].readers or is_read_elsewhere(self._folder / resource):
                 continue
             shelf = self._shelves.pop(resource)
             self._uploaded_before += shelf.uploaded

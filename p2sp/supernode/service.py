@@ -4,24 +4,23 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from p2sp.download.node import Node, bucket
+from p2sp.download.node import Node
 from p2sp.manager.client import ManagerClient
 from p2sp.manager.schema import Heartbeat
 from p2sp.net.errors import NetError
 from p2sp.net.identity import load_identity
 from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.listen import parse_listen
-from p2sp.net.ratelimit import RateTable
 from p2sp.net.trust import Trust, server_context
 from p2sp.ops.config import parse_duration, resolve
 from p2sp.ops.loops import Periodic
 from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.service import RoleService
+from p2sp.ops.workers import worker_number
 from p2sp.supernode.config import SuperNodeConfig
+from p2sp.supernode.crew import add_workers, make_worker, shop_window
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.metrics import SuperNodeMetrics
-from p2sp.supernode.stream import Pace
-from p2sp.supernode.web import CacheResource
 
 ARRANGE = 5.0
 """Seconds between two looks at which fills shall run."""
@@ -75,6 +74,8 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     trust = Trust.from_file(resolve(config_path, config.authority))
     state = resolve(config_path, config.state)
     rng = Random()
+    if worker_number():
+        return make_worker(config, state, identity, trust, reactor, rng)
     node = Node(
         reactor,
         identity,
@@ -103,8 +104,7 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     role = RoleService("supernode", reactor, rng=rng)
     steering = Steering(role, ManagerClient(manager_api), keeper, node, config)
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
-    pace = Pace(bucket=bucket(config.upload_rate))
-    api.mount("/r", CacheResource(keeper, reactor, pace=pace, rates=RateTable(config.requests_limit)))
+    api.mount("/r", shop_window(config, keeper, reactor))
     role.on_start("making the cache folder", lambda: (state / "cache").mkdir(parents=True, exist_ok=True))
     role.on_start("starting the wire", node.start)
     steering.job = role.every(
@@ -115,6 +115,8 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     role.on_stop("saying goodbye to the manager", manager_api.close)
     role.on_stop("closing the cache", keeper.close)
     site = make_site(api)
-    role.listen(config.listen, site, server_context(identity))
+    if config.workers > 1:
+        add_workers(role, config, config_path, state, keeper, reactor)
+    role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)
     serve_metrics(role, config, SuperNodeMetrics(node, keeper, config.capacity_bytes), api, site)
     return role

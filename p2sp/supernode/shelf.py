@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,6 +20,8 @@ from p2sp.resource.errors import DescriptorError
 from p2sp.resource.verification import Content, described
 from p2sp.storage.disk import DiskStore, open_complete, open_store
 from p2sp.storage.files import sync_folder
+
+T = TypeVar("T")
 
 TORRENT = "descriptor.torrent"
 DATA = "data"
@@ -58,6 +61,8 @@ class Shelf:
     retry_at: float = 0.0
     _remembered_at: float = 0.0
     _by_wire: int = 0
+    _sealing: "Deferred[None] | None" = None
+    _leaving: bool = False
 
     _log = Logger()
 
@@ -82,7 +87,7 @@ class Shelf:
         idle = max(time.time() - (folder / TORRENT).stat().st_mtime, 0.0)
         now = node.reactor.seconds()
         shelf = cls(node, folder, torrent, content, store, transfer, changed, last_used=now - idle, remembered_at=now)
-        shelf.sha256 = _read_digest(folder) if store.finished else None
+        shelf.sha256 = read_digest(folder) if store.finished else None
         store.on_verified(shelf._arrived)
         transfer.start()
         return shelf
@@ -157,7 +162,7 @@ class Shelf:
         self.news_at = self.node.reactor.seconds()
         filling = self.transfer.download(self.torrent.mirrors)
         self.filling = filling
-        filling.addCallback(lambda _: Deferred.fromCoroutine(self._filled()))
+        filling.addCallback(lambda _: self._seal())
         filling.addErrback(self._failed)
         filling.addBoth(lambda _: self.changed())
 
@@ -166,6 +171,13 @@ class Shelf:
         if self.filling is not None:
             self._log.info("{name} is not filled any further: nobody wants it now", name=self.content.name)
             self.filling.cancel()
+
+    def _seal(self) -> "Deferred[None]":
+        sealing = Deferred.fromCoroutine(self._filled())
+        self._sealing = Deferred()
+        # Whoever waits for it wants to know that it is over, not how it went.
+        sealing.addBoth(_pass_by, self._sealing)
+        return sealing
 
     async def _filled(self) -> None:
         await self.store.finish()
@@ -178,6 +190,8 @@ class Shelf:
 
     def _failed(self, failure: Failure) -> None:
         self.filling = None
+        if self._leaving:
+            return
         self.transfer.rest()
         if failure.check(CancelledError):
             return
@@ -193,17 +207,21 @@ class Shelf:
 
     async def close(self) -> None:
         """Stop; what is verified stays on disk."""
+        self._leaving = True
         await self.transfer.stop()
         self._remember()
         await self.store.close()
 
     async def remove(self) -> None:
         """Stop, and free the space. A folder without a descriptor is one whose eviction was cut short."""
+        self._leaving = True
         await self.transfer.stop()
         await self.node.pool.run(_unlink, self.folder / TORRENT)
         try:
             await self.store.discard()
         finally:
+            if self._sealing is not None:
+                await self._sealing
             await self.node.pool.run(clear, self.folder)
         self._log.info("evicted {name}, {size} bytes", name=self.content.name, size=self.size)
 
@@ -235,6 +253,11 @@ def _write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def _pass_by(result: T, over: "Deferred[None]") -> T:
+    over.callback(None)
+    return result
+
+
 def _unlink(path: Path) -> None:
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -245,7 +268,7 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read_digest(folder: Path) -> bytes | None:
+def read_digest(folder: Path) -> bytes | None:
     """The SHA-256 that was found when the resource became whole; a lost one costs a header and nothing else."""
     try:
         found = (folder / DIGEST).read_bytes()

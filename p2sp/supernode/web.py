@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from mimetypes import MimeTypes
 from typing import Any, Final
 
@@ -56,7 +56,8 @@ class CacheResource(Resource):
 
     GET with a single Range and HEAD, conditional by a strong ETag (RFC 9110). A resource that is still being filled is
     served as its pieces come; when none come in time the answer ends short of its Content-Length, so that no client
-    takes it for whole. Before the first byte that is a 503 instead. `rates` is how often one address may ask.
+    takes it for whole. Before the first byte that is a 503 instead. `rates` is how often one address may ask;
+    `elsewhere` answers what this cache has not, where somebody else may.
     """
 
     isLeaf = True
@@ -70,6 +71,7 @@ class CacheResource(Resource):
         pace: Pace | None = None,
         max_streams: int = MAX_STREAMS,
         rates: RateTable | None = None,
+        elsewhere: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
         self._cache = cache
@@ -77,6 +79,7 @@ class CacheResource(Resource):
         self._pace = pace or Pace()
         self._max_streams = max_streams
         self._rates = rates
+        self._elsewhere = elsewhere
         self._streams = 0
 
     @property
@@ -117,7 +120,13 @@ class CacheResource(Resource):
         if request.method not in (b"GET", b"HEAD"):
             raise ApiError(405, "method", "only GET and HEAD are known here", {"Allow": "GET, HEAD"})
         self._count(request)
-        file = await self._find(request.postpath)
+        try:
+            file = await self._find(request.postpath)
+            if file is None:
+                await self._pass_on(request)
+                return
+        except Unavailable as error:
+            raise ApiError(503, "unavailable", str(error), {"Retry-After": str(error.retry_after)}) from error
         if not none_match(_header(request, "If-None-Match"), file.etag):
             request.setResponseCode(304)
             _describe(request, file)
@@ -134,8 +143,7 @@ class CacheResource(Resource):
             _head(request, file, part)
             request.finish()
             return
-        if self._streams >= self._max_streams:
-            raise ApiError(503, "busy", "too many clients are being served", {"Retry-After": "10"})
+        self._check_crowd()
         release = self._cache.reading(file.resource)
         self._streams += 1
         try:
@@ -152,17 +160,32 @@ class CacheResource(Resource):
                 retry = {"Retry-After": str(math.ceil(wait))}
                 raise ApiError(429, "too-many", "too many requests from this address", retry)
 
-    async def _find(self, path: list[bytes]) -> _File:
-        """The file that the segments behind the mount point name; they are only ever compared."""
+    def _check_crowd(self) -> None:
+        if self._streams >= self._max_streams:
+            raise ApiError(503, "busy", "too many clients are being served", {"Retry-After": "10"})
+
+    async def _pass_on(self, request: Any) -> None:
+        assert self._elsewhere is not None
+        self._check_crowd()
+        self._streams += 1
+        try:
+            await self._elsewhere(request)
+        finally:
+            self._streams -= 1
+
+    async def _find(self, path: list[bytes]) -> _File | None:
+        """The file that the segments behind the mount point name; they are only ever compared.
+
+        None when somebody else is to be asked. Raises ApiError or Unavailable.
+        """
         missing = ApiError(404, "not-found", "there is no such file in this cache")
         if len(path) < 2 or _ID.fullmatch(path[0]) is None:
             raise missing
         resource = path[0].decode().lower()
-        try:
-            served = self._cache.lookup(resource) or await self._cache.missed(resource)
-        except Unavailable as error:
-            raise ApiError(503, "unavailable", str(error), {"Retry-After": str(error.retry_after)}) from error
+        served = self._cache.lookup(resource) or await self._cache.missed(resource)
         if served is None:
+            if self._elsewhere is not None:
+                return None
             raise missing
         content = served.content
         try:
