@@ -27,10 +27,10 @@ def main(folder: Path) -> None:
         with Browser() as browser:
             for name, url in (("statistics", pages[1]), ("manager", pages[2])):
                 for dark in (False, True):
-                    browser.be(WIDE, dark=dark, scale=1.0)
+                    browser.be(WIDE, dark=dark)
                     browser.open(url)
                     browser.shoot(folder / f"{name}-{'dark' if dark else 'light'}.png")
-                browser.be(PHONE, height=844, scale=1.5)
+                browser.be(PHONE, height=844)
                 browser.open(url)
                 browser.shoot(folder / f"{name}-phone.png")
         demo.wait_for("every process has ended", 120)
