@@ -48,6 +48,10 @@ class Finders:
         """Where a tracker of our network sees us."""
         return self.network.isp
 
+    def ask(self) -> None:
+        """Have the trackers of our network name nodes now."""
+        self.network.announce(Event.PROGRESS)
+
     def completed(self) -> None:
         """Tell every tracker that the resource is complete."""
         self.network.completed()

@@ -78,7 +78,7 @@ class Transfer:
         self._started = False
         self._seeking = True
         self._leave_lan: Callable[[], None] | None = None
-        self._whereabouts = Whereabouts()
+        self._whereabouts = Whereabouts(node.reactor, node.rng, self._ask_where)
         self._trackers = list(node.trackers if trackers is None else trackers)
         self._finder: Finders | None = None
         self._dialler = Dialler(node.reactor, self._call, node.rng, failed=self._call_failed)
@@ -260,6 +260,7 @@ class Transfer:
         self._let_comparisons_go()
         self._remember_servers()
         self._dialler.stop()
+        self._whereabouts.stop()
         if self._finder is not None:
             self._finder.completed()
 
@@ -271,6 +272,7 @@ class Transfer:
         self._remember_servers()
         self._dialler.stop()
         self.node.tally.end(self.report)
+        self._whereabouts.stop()
         finder, self._finder = self._finder, None
         if finder is not None:
             self._started = False
@@ -356,7 +358,13 @@ class Transfer:
         candidate = self._dialler.find(link.who)
         if candidate is not None and (candidate.local or candidate.lan):
             return candidate.local, candidate.lan
+        if link.node_id and not link.outgoing:
+            self._whereabouts.met(link.address[0])
         return self._whereabouts.is_local(link.address[0]), False
+
+    def _ask_where(self) -> None:
+        if self._finder is not None:
+            self._finder.ask()
 
     def _place_links(self) -> None:
         """Who called us before a tracker named it, or one beside it, may turn out to be near."""
