@@ -4,6 +4,7 @@ libtorrent_client.py TORRENT FOLDER ADDRESS DONE PROGRESS: the file DONE comes t
 bytes are, stands in PROGRESS.
 """
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ LOOK_EVERY = 0.02
 def main() -> None:
     """Do it until we are ended."""
     torrent, folder, address, done, progress = sys.argv[1:]
+    # Its last pieces may still be on their way to the disk: it puts things in order when the session ends well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     settings: Any = {
         "listen_interfaces": f"{address}:6881",
         "outgoing_interfaces": "up0",
