@@ -176,6 +176,12 @@ def _state(placement: Placement) -> Tag:
     return el("span", shown, title=placement.trouble or None)
 
 
+def _end(until: float | None, now: float) -> str:
+    if until is None:
+        return "when taken back"
+    return f"in {in_time(round(until - now))}" if until > now else "is over"
+
+
 def _rules(rules: list[RuleView], now: float) -> Tag:
     rows = [
         (
@@ -183,7 +189,7 @@ def _rules(rules: list[RuleView], now: float) -> Tag:
             identifier(rule.resource),
             "all" if rule.isp is None else of_isp(rule.isp),
             in_ago(rule.since, now),
-            "taken back" if rule.until is None else f"in {in_time(max(rule.until - now, 0.0))}",
+            _end(rule.until, now),
             rule.note or "-",
         )
         for rule in rules
