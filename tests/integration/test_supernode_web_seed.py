@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 CACHE = "supernode"
 SIZE = 3 * MIB // 2 + 12345
-RATE = 600_000
+RATE = 900_000
 WITHIN = 30.0
 
 _NGINX = """
