@@ -198,8 +198,12 @@ class Race:
         if course.first is None and client.written:
             course.first = time.time() - began
         if (end := client.finished_at) is not None:
+            try:
+                course.account = self._contender.account(client)
+            except ValueError:
+                # Half written: the next look will do.
+                return False
             course.seconds = end - began
-            course.account = self._contender.account(client)
             if client.host.name in self._rules.leaves:
                 self._leave(client, course, began)
             return True
