@@ -56,7 +56,7 @@ class StatisticsProcessTests(TestCase):
         assert good.stdout == f"p2sp-statistics: configuration {example} is good\n"
         for extra, complaint in {
             "colour = 1": "$.colour is not a setting",
-            'pages = "*:9203"': "$.pages: '*:9203' is not a loopback address: others may look only with a `pages_token`",
+            'pages = "*:9203"': "$.pages: '*:9203' is not a loopback address: others may look only with",
             'interval = "often"': "$.interval: 'often' is not a duration",
         }.items():
             config = self.network.config("statistics", extra)
