@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from p2sp.download.node import Node
-from p2sp.manager.schema import Held, Order
+from p2sp.manager.schema import Held, Order, Trouble
 from p2sp.net.errors import NetError
 from p2sp.resource.descriptor import Torrent
 from p2sp.resource.errors import ResourceError
@@ -24,6 +24,9 @@ from p2sp.supernode.window import is_read_elsewhere
 
 ASKED_AT_ONCE = 8
 """Questions to the index at a time about what is ordered."""
+
+MAX_TROUBLES = 1000
+MAX_REASON = 200
 
 MAX_READ_THROUGH = 32
 """Fills at a time that readers alone have begun."""
@@ -62,6 +65,7 @@ class Keeper:
         self._wishes: list[Wish] | None = None
         # One at a time decides what comes and goes.
         self._deciding = DeferredLock()
+        self._troubles: dict[str, str] = {}
         self._uploaded_before = 0
         self._restored = False
         self._closed = False
@@ -154,10 +158,17 @@ class Keeper:
             for shelf in self._shelves.values()
         ]
 
+    def troubles(self) -> list[Trouble]:
+        """Why what is ordered cannot be held, for the heartbeat."""
+        found = {shelf.resource: shelf.trouble for shelf in self._shelves.values() if shelf.ordered and shelf.trouble}
+        listed = [Trouble(resource, reason[:MAX_REASON]) for resource, reason in (self._troubles | found).items()]
+        return listed[:MAX_TROUBLES]
+
     # -- what there shall be ---------------------------------------------------------------------------------
 
     async def follow(self, desired: Sequence[Order]) -> None:
         """Bring the cache in line with the orders, as far as it can be done now."""
+        self._troubles = {}
         torrents = await self._describe([order.resource for order in desired])
         known = [order for order in desired if order.resource in torrents]
         async with self._deciding:
@@ -170,6 +181,7 @@ class Keeper:
             todo = plan(self._capacity, self._entries(), self._wishes)
             await self._evict(todo)
             for resource in todo.refused:
+                self._troubles[resource] = "it does not fit into the cache"
                 self.log.info("{resource} does not fit into the cache", resource=resource)
             reasons = {order.resource: order for order in known}
             for resource in todo.hold:
@@ -189,6 +201,7 @@ class Keeper:
                 try:
                     found[resource] = await self._descriptions.of(resource)
                 except NetError as error:
+                    self._troubles[resource] = f"it is not known: {error}"
                     self.log.warn("{resource} is ordered but not known: {reason}", resource=resource, reason=str(error))
 
         await gatherResults([Deferred.fromCoroutine(describe(each)) for each in dict.fromkeys(resources)])
@@ -215,6 +228,7 @@ class Keeper:
             try:
                 await self._open(resource, torrent)
             except (OSError, StorageError) as error:
+                self._troubles[resource] = f"it cannot be held: {error}"
                 self.log.error("{resource} cannot be held: {reason}", resource=resource, reason=str(error))
                 return
         shelf = self._shelves[resource]

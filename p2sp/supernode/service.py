@@ -54,6 +54,7 @@ class Steering:
             used=self._keeper.used,
             uploaded=self._keeper.uploaded,
             held=self._keeper.held(),
+            troubles=self._keeper.troubles(),
         )
         try:
             answer = await self._manager.heartbeat(beat)

@@ -58,6 +58,7 @@ class Shelf:
     filling: "Deferred[None] | None" = None
     news_at: float = 0.0
     failures: int = 0
+    trouble: str = ""
     retry_at: float = 0.0
     _remembered_at: float = 0.0
     _by_wire: int = 0
@@ -182,7 +183,7 @@ class Shelf:
     async def _filled(self) -> None:
         await self.store.finish()
         self.filling = None
-        self.failures = 0
+        self.failures, self.trouble = 0, ""
         if self.content.single:
             self.sha256 = await self.store.digest("sha256")
             await self.node.pool.run(_write_whole, self.folder / DIGEST, self.sha256)
@@ -196,12 +197,13 @@ class Shelf:
         if failure.check(CancelledError):
             return
         self.failures += 1
+        self.trouble = failure.getErrorMessage()
         wait = min(5.0 * 2.0 ** min(self.failures, 16), 600.0)
         self.retry_at = self.node.reactor.seconds() + wait
         self._log.error(
             "{name} cannot be filled: {reason}; tried again in {wait:.0f} s",
             name=self.content.name,
-            reason=failure.getErrorMessage(),
+            reason=self.trouble,
             wait=wait,
         )
 

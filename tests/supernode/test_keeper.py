@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from p2sp.download.node import Node
 from p2sp.index.client import IndexClient
-from p2sp.manager.schema import Order
+from p2sp.manager.schema import Order, Trouble
 from p2sp.net.addresses import Network
 from p2sp.net.errors import Refused, Unreachable
 from p2sp.resource.descriptor import Descriptor, Torrent, parse_torrent
@@ -167,6 +167,11 @@ class Filling(KeeperCase):
         self.assertTrue(f"{'ab' * 32} is ordered but not known: " in self.heard)
         await keeper.follow([order("ab" * 32, 5.0), order(SMALL)])
         self.assertEqual(self.index.asked.count("ab" * 32), 2)
+        (trouble,) = keeper.troubles()
+        self.assertEqual(trouble.resource, "ab" * 32)
+        self.assertRegex(trouble.reason, "it is not known: .*404")
+        await keeper.follow([order(SMALL)])
+        self.assertEqual(keeper.troubles(), [])
 
     async def test_a_mirror_in_a_private_network_is_not_fetched_from(self) -> None:
         keeper = self.keeper(allowed=())
@@ -174,6 +179,9 @@ class Filling(KeeperCase):
         await self.until(lambda: "cannot be filled" in self.heard)
         self.assertRegex(self.heard.lines[-1], r"^data cannot be filled: .*127\.0\.0\.1.*; tried again in 10 s$")
         self.assertEqual(self.given(), 0)
+        (trouble,) = keeper.troubles()
+        self.assertEqual(trouble.resource, SMALL)
+        self.assertIn("127.0.0.1", trouble.reason)
         # Neither orders nor readers make it try any sooner.
         await keeper.follow([order(SMALL)])
         keeper.wanted(SMALL, 0)
@@ -214,6 +222,7 @@ class Space(KeeperCase):
         await self.held(keeper, SMALL)
         self.assertTrue(f"{BIG} does not fit into the cache" in self.heard)
         self.assertEqual(keeper.used, len(OTHER_DATA))
+        self.assertEqual(keeper.troubles(), [Trouble(BIG, "it does not fit into the cache")])
 
     async def test_an_eviction_in_the_middle_of_filling(self) -> None:
         self.publish(TREE)
