@@ -54,6 +54,7 @@ class Rescuer:
 
         helper = Helper(key, source.expects(now), allowed)
         trial = self._on_trial(key)
+        node = source.kind is not Kind.SERVER
         stranger = source.stranger(now) and not all(each.stranger(now) for each in self._sources.values())
 
         def pace(fetch: Running) -> Pace:
@@ -61,8 +62,10 @@ class Rescuer:
             # Two silent ones in a row are what costs time: who delivers comes before who may turn out to be the next.
             if its.silent and stranger and now - self._heard(fetch) < 2 * GRACE:
                 its = attrs.evolve(its, silent=False, known=False)
-            # To share a piece with who may be wrong costs all of it: only what would take long is worth that.
-            return attrs.evolve(its, known=False) if trial and its.eta < GRACE else its
+            # To share a piece with who may be wrong costs all of it, to cut a body short what is under way on it: only
+            # what would take long is worth that.
+            cut_short = node and fetch.left < self._layout.piece_length and self._is_server(fetch) and not its.spare
+            return attrs.evolve(its, known=False) if (trial or cut_short) and its.eta < GRACE else its
 
         tail = best_tail(self._ledger, self._layout, helper, pace)
         if tail is not None:
@@ -87,6 +90,9 @@ class Rescuer:
         """What peers and super nodes bring together; who is not asked, or keeps silent, brings nothing."""
         wire = (s for s in self._sources.values() if s.kind is not Kind.SERVER and s.running)
         return sum(source.rate.rate(now) for source in wire if now - source.heard < GRACE)
+
+    def _is_server(self, fetch: Running) -> bool:
+        return self._sources[fetch.source].kind is Kind.SERVER
 
     def _heard(self, fetch: Running) -> float:
         """When a fetch last gave a sign of life; what a wire source sends is one for all its fetches."""
