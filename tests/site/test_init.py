@@ -179,3 +179,10 @@ def test_the_network_map_is_json_that_others_read_too(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "network-map.json").read_text())
     assert document["network-map"]["north"]["ipv4"] == ["10.0.0.0/8"]
     assert document["meta"]["vtag"]["resource-id"] == "network-map"
+
+
+def test_a_mapping_is_a_table_in_a_configuration(tmp_path: Path) -> None:
+    links = {"manager": "http://127.0.0.1:9204/", 'odd "name"': "http://127.0.0.1:1/"}
+    files = NetworkFolder(tmp_path, "a network")
+    path = files.service(Service("statistics", "statistics", "127.0.0.1", 9003, {"pages_links": links}))
+    assert toml(path)["pages_links"] == links

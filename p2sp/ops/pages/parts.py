@@ -20,9 +20,7 @@ KINDS: Final = {
 def el(name: str, /, *children: Any, **attributes: object) -> Tag:
     """An element. In attributes `_` stands for `-`, one at the end for nothing; those that are None are left out."""
     said: dict[str | bytes, Any] = {
-        key.rstrip("_").replace("_", "-"): value if isinstance(value, Tag) else _text(value)
-        for key, value in attributes.items()
-        if value is not None
+        key.rstrip("_").replace("_", "-"): _text(value) for key, value in attributes.items() if value is not None
     }
     return Tag(name, attributes=said, children=[_child(child) for child in children if child is not None])
 

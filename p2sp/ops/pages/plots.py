@@ -99,15 +99,10 @@ def line(
     says: Sequence[str],
     times: Sequence[str],
     words: Callable[[float], str],
-    *,
-    goal: float | None = None,
 ) -> Tag:
-    """Values over time as a line; 0 is "not known" and makes a gap. `goal` is drawn as a level of its own."""
-    top = nice_top(max([*values, goal or 0.0], default=0.0))
+    """Values over time as a line, with the same words as columns have; 0 is "not known" and makes a gap."""
+    top = nice_top(max(values, default=0.0))
     shapes = [el("path", d=path, class_="curve") for path in _paths(values, top)]
-    if goal:
-        y = _TALL * (1 - goal / top)
-        shapes.append(el("path", d=f"M0 {y:.1f}H{max(len(values), 1)}", class_="goal"))
     for at, said in enumerate(says):
         shapes.append(el("rect", el("title", said), x=at, y=0, width=1, height=_TALL, class_="cover"))
     return _drawing(name, _frame(shapes, max(len(values), 1), top, times, words))

@@ -56,11 +56,6 @@ def test_unknown_values_make_gaps(values: list[float]) -> None:
     assert len([path for path in drawn.iter("path") if path.get("class") == "curve"]) == len(runs)
 
 
-def test_a_goal_is_a_level_of_its_own() -> None:
-    drawn = parsed(plots.line("name", [1.0, 2.0], ["", ""], TIMES, on_axis, goal=3.0))
-    assert [path.get("d") for path in drawn.iter("path") if path.get("class") == "goal"] == ["M0 0.0H2"]
-
-
 @pytest.mark.parametrize("values", [[], [0.0], [5.0], [0.0, 0.0], [1.0, 2.0, 0.5]])
 def test_sparks_of_little(values: list[float]) -> None:
     drawn = parsed(plots.spark(values, "lately"))
