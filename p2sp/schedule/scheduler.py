@@ -69,6 +69,7 @@ class Scheduler:
             rng=rng,
         )
         self._shared = False
+        self._begun = False
         self._rescuer = Rescuer(
             layout,
             self._ledger,
@@ -105,6 +106,9 @@ class Scheduler:
         another time, for the length of its first span. `inside` says that it is in our ISP, `node` is the id of a node
         that divides with others who brings what.
         """
+        if not self._begun:
+            self._begun = True
+            self._border.begin(now)
         source = SourceState(kind, pieces & self._everything, in_row, expected, hints, inside, node)
         self._sources[key] = source
         if kind is not Kind.SERVER:

@@ -138,6 +138,24 @@ def test_whoever_brings_nothing_is_not_waited_for_for_ever() -> None:
     assert scene.may(scene.server, 500.0) == scene.wanted != 0
 
 
+def test_the_clock_may_begin_anywhere() -> None:
+    long_ago = 1.7e9
+    scheduler = Scheduler(Layout([PIECES * PIECE], PIECE), rng=Random(1), myself=ME)
+    scheduler.add_source("server", Kind.SERVER, -1, long_ago)
+    scheduler.add_source("near", Kind.PEER, 0, long_ago, inside=True, node="near")
+    now, brought = long_ago, 0
+    while brought < PIECES and now < long_ago + 600.0:
+        now += 1.0
+        assignment = scheduler.next_span("server", now)
+        if assignment is not None:
+            scheduler.delivered(assignment.span, assignment.span.start, assignment.span.stop, now)
+            scheduler.end(assignment.span, now)
+            for piece in range(assignment.span.start // PIECE, assignment.span.stop // PIECE):
+                scheduler.piece_verified(piece, now)
+                brought += 1
+    assert brought == PIECES, "who brings nothing holds us up for ever"
+
+
 def test_of_the_same_layout_the_scheduler_knows_the_border() -> None:
     scheduler = Scheduler(Layout([PIECES * PIECE], PIECE), rng=Random(1), myself=ME)
     scheduler.add_source("server", Kind.SERVER, -1, 0.0)
