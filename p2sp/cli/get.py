@@ -28,7 +28,7 @@ from p2sp.resource.verification import Content, Verified, undescribed
 from p2sp.storage.disk import DiskStore, open_complete
 from p2sp.storage.interfaces import Validators
 
-FLOOR_RATE = 1_000_000.0
+FLOOR_RATE = 250_000.0
 """Bytes a second below which `--mode offload` lets resource servers help."""
 
 
