@@ -38,9 +38,11 @@ class Descriptions:
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._asking: dict[str, list[Deferred[Torrent]]] = {}
 
-    async def of(self, resource: str) -> Torrent:
-        """The descriptor of a resource, with its mirrors. Raises NetError when the index does not tell."""
-        if resource in self._kept:
+    async def of(self, resource: str, *, anew: bool = False) -> Torrent:
+        """The descriptor of a resource, with its mirrors, or those it has now. Raises NetError when the index does not
+        tell.
+        """
+        if resource in self._kept and not anew:
             self._kept.move_to_end(resource)
             return self._kept[resource]
         waiting: Deferred[Torrent] = Deferred(lambda _: None)

@@ -194,13 +194,20 @@ class Keeper:
         few = DeferredSemaphore(ASKED_AT_ONCE)
 
         async def describe(resource: str) -> None:
-            if resource in self._shelves:
-                found[resource] = self._shelves[resource].torrent
-                return
+            shelf = self._shelves.get(resource)
+            if shelf is not None:
+                found[resource] = shelf.torrent
+                if not (shelf.failures and shelf.may_fill):
+                    return
             async with few:
                 try:
-                    found[resource] = await self._descriptions.of(resource)
+                    # Where a fill has failed there may be other mirrors by now.
+                    found[resource] = await self._descriptions.of(resource, anew=shelf is not None)
+                    if shelf is not None:
+                        shelf.torrent = self._without_us(found[resource])
                 except NetError as error:
+                    if shelf is not None:
+                        return
                     self._troubles[resource] = f"it is not known: {error}"
                     self.log.warn("{resource} is ordered but not known: {reason}", resource=resource, reason=str(error))
 
@@ -256,14 +263,17 @@ class Keeper:
             raise Unavailable("the cache cannot take it in", 60) from error
 
     async def _open(self, resource: str, torrent: Torrent, *, in_order: bool = False) -> None:
-        if self._own_url is not None:
-            # Who would fetch from himself what he does not have waits for ever.
-            mirrors = tuple(url for url in torrent.mirrors if not url.startswith(self._own_url))
-            torrent = attrs.evolve(torrent, mirrors=mirrors)
-        shelf = await Shelf.open(self._node, self._folder / resource, torrent, self.arrange, in_order=in_order)
+        torrent, folder = self._without_us(torrent), self._folder / resource
+        shelf = await Shelf.open(self._node, folder, torrent, self.arrange, in_order=in_order)
         self._shelves[resource] = shelf
         if shelf.store.complete and not shelf.store.finished:
             shelf.fill()
+
+    def _without_us(self, torrent: Torrent) -> Torrent:
+        """Who would fetch from himself what he does not have waits for ever."""
+        own = self._own_url
+        mirrors = tuple(url for url in torrent.mirrors if own is None or not url.startswith(own))
+        return attrs.evolve(torrent, mirrors=mirrors)
 
     def arrange(self) -> None:
         """Begin the fills whose turn it is, and end those that nobody wants any more; to be called now and then."""

@@ -187,6 +187,18 @@ class Filling(KeeperCase):
         keeper.wanted(SMALL, 0)
         self.assertEqual(sum(text.startswith("filling") for text in self.heard.lines), 1)
 
+    async def test_after_a_failure_it_is_fetched_from_who_has_it_now(self) -> None:
+        good = self.index.known[SMALL]
+        self.publish(OTHER, "http://127.0.0.1:1/data")
+        keeper = self.keeper()
+        await keeper.follow([order(SMALL)])
+        await self.until(lambda: "cannot be filled" in self.heard)
+        self.index.known[SMALL] = good
+        keeper._shelves[SMALL].retry_at = 0.0
+        await keeper.follow([order(SMALL)])
+        await self.held(keeper, SMALL)
+        self.assertEqual((keeper.troubles(), self.index.asked), ([], [SMALL, SMALL]))
+
 
 class Space(KeeperCase):
     """What stays and what goes."""
