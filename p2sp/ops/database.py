@@ -64,16 +64,19 @@ class Database:
         """How many jobs are under way or queued."""
         return self._waiting
 
-    def open(self) -> None:
+    def open(self, look: Callable[[Connection], object] | None = None) -> None:
         """Connect, create what is missing, check the schema's version, start the threads; blocks.
 
-        Call it after twistd has forked (`RoleService.on_start`). Raises DatabaseError.
+        Call it after twistd has forked (`RoleService.on_start`). `look` reads what is needed from the start on: a job
+        would begin a thread, which a role that then cannot listen leaves behind. Raises DatabaseError.
         """
         try:
             self._engine = self._make_engine()
             with self._engine.begin() as connection:
                 self._check_version(connection)
                 self._metadata.create_all(connection)
+                if look is not None:
+                    look(connection)
         except (SQLAlchemyError, ImportError) as error:
             self._dispose()
             cause = getattr(error, "orig", None) or error

@@ -42,8 +42,7 @@ class Spool:
 
     def open(self) -> None:
         """Open the file; blocks. Raises DatabaseError."""
-        self._database.open()
-        self._database.run(_count).addCallbacks(self._sized, lambda _: None)
+        self._database.open(lambda connection: self._sized(_count(connection)))
 
     def _sized(self, size: int) -> None:
         self.size = size
