@@ -29,6 +29,9 @@ SNUB: Final = 20.0
 FAST: Final = 1024 * 1024
 """Bytes a second from which on a source takes more spans at the same time."""
 
+_LONG: Final = 128
+"""Requests from which on a queue need not be full at every moment."""
+
 _CHECK_SECONDS: Final = 1.0
 _ASLEEP: Final = 3.0
 """Seconds between two looks at the clock from which on it was we who did nothing."""
@@ -222,7 +225,10 @@ class PeerSource:
 
     def heard(self) -> None:
         self._hand_over()
-        self._pump()
+        # A long queue is filled up in groups: each group is a packet, and a packet costs as much as a block.
+        depth = self._pipeline.depth
+        if depth < _LONG or len(self._owners) * 4 <= depth * 3:
+            self._pump()
 
     def rejected(self, piece: int, begin: int, length: int) -> None:
         self._hand_over()
