@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -261,6 +261,8 @@ def _explained(url: str, error: Exception) -> Exception:
         return _explained(url, inner) if isinstance(inner, Exception) else Unreachable(url, str(inner))
     if isinstance(error, CancelledError):
         return error
+    if isinstance(error, ConnectingCancelledError):
+        return CancelledError()
     if isinstance(error, DNSLookupError):
         return Unreachable(url, "its name cannot be resolved")
     return Unreachable(url, _sentence(error))

@@ -72,6 +72,8 @@ class Rude(Protocol):
     def dataReceived(self, data: bytes) -> None:
         transport: Any = self.transport
         transport.write(self.answer)
+        if not self.factory.asked.called:
+            self.factory.asked.callback(self)
         if self.then_close:
             transport.loseConnection()
         if self.repeat:
@@ -101,13 +103,14 @@ class Rude(Protocol):
 
 
 class RudeFactory(Factory):
-    """Makes `Rude` connections with the given manners; `lost` fires when the first is gone."""
+    """Makes `Rude` connections; `asked` fires when the first one is written to, `lost` when it is gone."""
 
     noisy = False
 
     def __init__(self, **manners: object) -> None:
         self.manners = manners
         self.talks: list[Rude] = []
+        self.asked: Deferred[Rude] = Deferred()
         self.lost: Deferred[Rude] = Deferred()
 
     def buildProtocol(self, addr: object) -> Rude:

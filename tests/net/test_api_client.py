@@ -228,16 +228,25 @@ class HostileTests(LoopbackCase):
         factory = RudeFactory(answer=ok(b"", b"Content-Length: 5"))
         client = self.client(self.serve_raw(factory))
         call = Deferred.fromCoroutine(client.get("/v1/word", Word))
-        reactor.callLater(0.05, call.cancel)
+        await factory.asked
+        call.cancel()
         with pytest.raises(CancelledError):
             await call
         await self.gone(factory)
+
+    async def test_a_call_can_be_cancelled_before_it_is_connected(self) -> None:
+        client = self.client(self.serve_raw(RudeFactory()))
+        call = Deferred.fromCoroutine(client.get("/v1/word", Word))
+        call.cancel()
+        with pytest.raises(CancelledError):
+            await call
 
     async def test_closing_ends_calls_and_connections(self) -> None:
         factory = RudeFactory()
         client = self.client(self.serve_raw(factory))
         call = Deferred.fromCoroutine(client.get("/v1/word", Word))
-        reactor.callLater(0.05, client.close)
+        await factory.asked
+        client.close()
         with pytest.raises(Unreachable, match="closed"):
             await call
         await self.gone(factory)
