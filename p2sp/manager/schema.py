@@ -29,7 +29,8 @@ class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
     """A super node's state. Who it is and that it is one stands in its certificate.
 
     `url` is the base of its HTTPS service, `port` that of its wire; `capacity` and `used` are bytes of cache,
-    `uploaded` is bytes served since its start.
+    `uploaded` is bytes served since its start. `fills` is how many resources it fetches at a time, `fill_rate` how many
+    bytes a second at the most (0: no limit). `draining` says that it is being stopped and takes on nothing new.
     """
 
     url: Text
@@ -39,6 +40,9 @@ class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
     uploaded: Count = 0
     held: Annotated[list[Held], Meta(max_length=100_000)] = []
     troubles: Annotated[list[Trouble], Meta(max_length=1000)] = []
+    fills: Annotated[int, Meta(ge=1, le=100)] = 4
+    fill_rate: Count = 0
+    draining: bool = False
 
 
 class Order(Struct, frozen=True):
