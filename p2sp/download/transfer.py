@@ -1,27 +1,24 @@
 """What does this node do with one resource? Fetch it, serve it, say so to the trackers: one transfer."""
 
 from collections.abc import Callable, Collection, Sequence
-from time import time
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from p2sp.download.agreement import agree
-from p2sp.download.comparisons import Comparisons
 from p2sp.download.conductor import Conductor
 from p2sp.download.dialler import Dialler
 from p2sp.download.errors import DownloadError
 from p2sp.download.foreign import Hints
 from p2sp.download.node import Node
 from p2sp.download.report import ExitCode, Report
+from p2sp.download.servers import Servers
 from p2sp.download.whereabouts import Whereabouts
 from p2sp.resource.descriptor import Descriptor
 from p2sp.resource.verification import Content, Evidence
 from p2sp.schedule.border import Myself
 from p2sp.schedule.spans import Kind, Mode
-from p2sp.sources.http import HttpSource
 from p2sp.sources.http_facts import Version
 from p2sp.sources.http_probe import Probe
 from p2sp.sources.interfaces import Candidate
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from p2sp.download.announcing import Finders
     from p2sp.wire.link import PeerLink
     from p2sp.wire.pex import Neighbour
-
-MAX_MIRRORS = 32
 
 
 @implementer(IShared)
@@ -73,8 +68,7 @@ class Transfer:
         self._floor_rate = floor_rate
         self._links: dict[str, PeerLink] = {}
         self._found: Deferred[Descriptor] | None = None
-        self._comparisons: Comparisons | None = None
-        self._servers: list[HttpSource] = []
+        self._servers: Servers | None = None
         self._started = False
         self._seeking = True
         self._leave_lan: Callable[[], None] | None = None
@@ -177,14 +171,10 @@ class Transfer:
             leaves=self._leaves if self.content.verification.evidence is Evidence.LEAVES else None,
         )
         self.conductor = conductor
-        if found is not None and not self.store.complete:
-            # Before the first server is asked for more: what fails at once must find that others are looked at.
-            self._compare(found, list(dict.fromkeys(unproven))[:MAX_MIRRORS])
-        ranked = list(dict.fromkeys(mirrors))
-        if self.node.memory is not None:
-            ranked = self.node.memory.order(ranked, time())
-        for url in ranked[:MAX_MIRRORS]:
-            self._add_server(url, found if found is not None and found.url == url else None, version)
+        if self._servers is not None:
+            self._servers.let_go()
+        self._servers = Servers(self.node, self.content, self.report, conductor)
+        self._servers.begin(mirrors, found, version, () if self.store.complete else unproven)
         # Only now, when each can see that it is not alone: who is beside others has to prove itself first.
         done = conductor.run()
         self.start()
@@ -200,65 +190,9 @@ class Transfer:
         """Who we are to others that fetch this, where there may be any."""
         return Myself(self.node.identity.node_id, self.resource_id) if self._may_meet_others else None
 
-    def _add_server(self, url: str, found: Probe | None, version: Version | None) -> None:
-        assert self.conductor is not None
-        assert self.content is not None
-        connections = self.node.connections
-        memory = self.node.memory
-        source = HttpSource(
-            self.node.connect,
-            url,
-            self.content,
-            connections=connections,
-            found=found,
-            version=version,
-            in_row=memory is not None and memory.ignores_ranges(url, time()),
-        )
-        self._servers.append(source)
-        self.conductor.add(source, expected=memory.rate(url, time()) if memory is not None else 0.0)
-
-    def _remember_servers(self) -> None:
-        """What servers did is told once, when they are let go."""
-        servers, self._servers = self._servers, []
-        for source in servers:
-            account = self.report.account(source.label, Kind.SERVER)
-            if self.node.memory is not None and (account.bytes or account.failures):
-                self.node.memory.note(
-                    source.url,
-                    count=account.bytes,
-                    seconds=account.busy_seconds,
-                    errors=0 if account.bytes else account.failures,
-                    ranges=source.ranged,
-                    now=time(),
-                )
-
-    def _compare(self, first: Probe, urls: Sequence[str]) -> None:
-        node = self.node
-
-        def compare(url: str) -> "Deferred[Probe]":
-            return Deferred.fromCoroutine(agree(node.connect, first, url, node.rng))
-
-        def left_out(url: str, reason: str) -> None:
-            self.report.account(url, Kind.SERVER).note(reason)
-            self.report.tell(reason)
-
-        self._comparisons = Comparisons(
-            node.reactor,
-            node.rng,
-            compare,
-            agreed=lambda url, probe: self._add_server(url, probe, None),
-            left_out=left_out,
-        )
-        for url in urls:
-            self._comparisons.begin(url)
-
-    def _let_comparisons_go(self) -> None:
-        if self._comparisons is not None:
-            self._comparisons.stop()
-
     def _completed(self, _: None) -> None:
-        self._let_comparisons_go()
-        self._remember_servers()
+        if self._servers is not None:
+            self._servers.let_go()
         self._dialler.stop()
         self._whereabouts.stop()
         if self._finder is not None:
@@ -266,10 +200,10 @@ class Transfer:
 
     async def stop(self) -> None:
         """Leave the swarm and let go of every source. The store stays open: it is the caller's."""
-        self._let_comparisons_go()
         if self.conductor is not None:
             self.conductor.stop()
-        self._remember_servers()
+        if self._servers is not None:
+            self._servers.let_go()
         self._dialler.stop()
         self.node.tally.end(self.report)
         self._whereabouts.stop()
@@ -281,7 +215,7 @@ class Transfer:
             await self.node.wire.unshare(self)
 
     def _expecting(self) -> bool:
-        compared = self._comparisons is not None and self._comparisons.running
+        compared = self._servers is not None and self._servers.comparing
         return compared or (self._started and self._may_meet_others)
 
     @property
