@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from p2sp.download.errors import DownloadError, no_source_left
 from p2sp.download.examiner import AskForLeaves, Examiner
-from p2sp.download.member import Fetch, Member
+from p2sp.download.member import Fetch, Member, from_servers
 from p2sp.download.parking import park_slow
 from p2sp.download.report import Report
 from p2sp.download.sink import SpanSink
@@ -237,18 +237,13 @@ class Conductor:
         label = member.source.label
         while (
             self.members.get(label) is member
-            and not member.source.closed
-            and member.free_from <= now
-            and len(member.fetches) < member.source.slots
-            and (member.source.kind is not Kind.SERVER or self._from_servers() < MOST_CONNECTIONS)
+            and member.is_free(now)
+            and (member.source.kind is not Kind.SERVER or from_servers(self.members.values()) < MOST_CONNECTIONS)
         ):
             assignment = self._scheduler.next_span(label, now)
             if assignment is None:
                 return
             self._begin(member, assignment)
-
-    def _from_servers(self) -> int:
-        return sum(len(each.fetches) for each in self.members.values() if each.source.kind is Kind.SERVER)
 
     def _begin(self, member: Member, assignment: Assignment) -> None:
         span = assignment.span

@@ -1,6 +1,6 @@
 """What does the conductor know of a source that takes part?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 
 import attrs
@@ -59,6 +59,10 @@ class Member:
         """When it may be asked again."""
         return max(self.not_before, self.parked_until)
 
+    def is_free(self, now: float) -> bool:
+        """Whether it may be given one more fetch."""
+        return not self.source.closed and self.free_from <= now and len(self.fetches) < self.source.slots
+
     def failed(self, error: SourceError, now: float, rng: Random) -> float | None:
         """A fetch of it failed: for how many seconds it waits now, None when it is not to be asked again."""
         self.account.failures += 1
@@ -72,3 +76,8 @@ class Member:
         self.account.last_failure = str(error)
         self.not_before = max(self.not_before, now + wait)
         return wait
+
+
+def from_servers(members: Iterable[Member]) -> int:
+    """How many fetches from resource servers run."""
+    return sum(len(each.fetches) for each in members if each.source.kind is Kind.SERVER)
