@@ -42,19 +42,15 @@ from p2sp.wire.messages import (
     Unchoke,
 )
 from p2sp.wire.session import Session
+from p2sp.wire.silence import Silence
 from p2sp.wire.upload import Uploader
 
 ALPN: Final = (b"p2sp/1",)
 """What the peer protocol inside TLS is called; both sides insist on it."""
 
 HANDSHAKE_SECONDS: Final = 10.0
-KEEP_ALIVE_SECONDS: Final = 60.0
-SILENCE_SECONDS: Final = 150.0
 CLOSE_SECONDS: Final = 2.0
 """Seconds a polite end may take before the connection is cut."""
-
-MAX_UNSENT: Final = 4 * 1024 * 1024
-"""Bytes that may pile up for a side that does not read, beyond what the transport holds."""
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -103,9 +99,7 @@ class PeerLink(TwistedProtocol, Gathering):
         self._deadline: IDelayedCall | None = None
         self._abort: IDelayedCall | None = None
         self._holders: set[object] = set()
-        self._last_sent = self._last_received = clock.seconds()
-        self._full_since: float | None = None
-        self._unsent = 0
+        self._silence = Silence(clock.seconds())
         self._waiting: Deferred[PeerLink] | None = None
 
     # For whoever downloads from or looks at the link.
@@ -156,7 +150,7 @@ class PeerLink(TwistedProtocol, Gathering):
             return
         self._holders.remove(holder)
         if not self._holders and not self.closing:
-            self._last_received = self.clock.seconds()
+            self._silence.heard(self.clock.seconds())
             self._producing().resumeProducing()
 
     @property
@@ -171,12 +165,9 @@ class PeerLink(TwistedProtocol, Gathering):
         outgoing = self.session.take_outgoing()
         if not outgoing or self.closing or self.transport is None:
             return
-        self._last_sent = self.clock.seconds()
-        if self._full_since is not None:
-            self._unsent += sum(map(len, outgoing))
-            if self._unsent > MAX_UNSENT:
-                self.close("the other side does not read what it asks for", Why.NOT_READING, abort=True)
-                return
+        if self._silence.said(outgoing, self.clock.seconds()):
+            self.close("the other side does not read what it asks for", Why.NOT_READING, abort=True)
+            return
         if self.secure:
             # TLS joins buffers right away, so views will do as well as bytes.
             self.transport.writeSequence(cast(list[bytes], outgoing))
@@ -188,11 +179,10 @@ class PeerLink(TwistedProtocol, Gathering):
         now = self.clock.seconds()
         if self.closing or not self.is_joined:
             return
-        if self._full_since is not None and now - self._full_since >= SILENCE_SECONDS:
-            self.close(f"the other side has not read for {SILENCE_SECONDS:.0f} seconds", Why.NOT_READING, abort=True)
-        elif not self._holders and now - self._last_received >= SILENCE_SECONDS:
-            self.close(f"silent for {SILENCE_SECONDS:.0f} seconds", Why.SILENT)
-        elif now - self._last_sent >= KEEP_ALIVE_SECONDS:
+        if end := self._silence.too_long(now, listening=not self._holders):
+            reason, why = end
+            self.close(reason, why, abort=why is Why.NOT_READING)
+        elif self._silence.wants_keep_alive(now):
             self.session.keep_alive()
             self.flush()
 
@@ -241,7 +231,7 @@ class PeerLink(TwistedProtocol, Gathering):
     def dataReceived(self, data: bytes) -> None:
         if self.kept(data):
             return
-        self._last_received = self.clock.seconds()
+        self._silence.heard(self.clock.seconds())
         if not self.closing:
             # Whatever is said in answer goes out as one write: each costs as much as a read.
             self._hearing = True
@@ -262,18 +252,17 @@ class PeerLink(TwistedProtocol, Gathering):
         self._owner.lost(self, self._reason)
 
     def pauseProducing(self) -> None:
-        self._full_since = self.clock.seconds()
-        self._unsent = 0
+        self._silence.filled(self.clock.seconds())
         if self.uploader is not None:
             self.uploader.pause()
 
     def resumeProducing(self) -> None:
-        self._full_since = None
+        self._silence.drained()
         if self.uploader is not None:
             self.uploader.resume()
 
     def stopProducing(self) -> None:
-        self._full_since = None
+        self._silence.drained()
 
     def _begin(self) -> None:
         self._ready = True

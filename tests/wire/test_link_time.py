@@ -11,9 +11,10 @@ from p2sp.resource.merkle import BLOCK
 from p2sp.sources.interfaces import SourceError
 from p2sp.sources.peer import PeerSource
 from p2sp.wire.choker import LONGEST_TURN
-from p2sp.wire.link import CLOSE_SECONDS, HANDSHAKE_SECONDS, KEEP_ALIVE_SECONDS, MAX_UNSENT, SILENCE_SECONDS, PeerLink
+from p2sp.wire.link import CLOSE_SECONDS, HANDSHAKE_SECONDS, PeerLink
 from p2sp.wire.listener import TICK_SECONDS, PeerNetwork
 from p2sp.wire.messages import Handshake, HaveNone, KeepAlive, Message, NotInterested, Request
+from p2sp.wire.silence import KEEP_ALIVE_SECONDS, MAX_UNSENT, SILENCE_SECONDS
 from p2sp.wire.upload import READS, RUN
 from tests.wire.network import HOST, NetworkTestCase, Share, StoreSink, Stranger, whole
 from tests.wire.support import PIECE, empty_store, full_store, make_resource
