@@ -1,11 +1,13 @@
 """What does one node of a simulated swarm do? It asks the product's scheduler, and serves whom its choker chooses."""
 
 from collections.abc import Collection
+from functools import partial
 from random import Random
 
 import attrs
 
-from benchmarks.swarm_simulation.flows import Pipe, Route
+from benchmarks.swarm_simulation.flows import Pipe
+from benchmarks.swarm_simulation.link import Job, Link, Mail
 from p2sp.resource.layout import Layout
 from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.border import Myself
@@ -14,20 +16,17 @@ from p2sp.schedule.scheduler import Scheduler
 from p2sp.schedule.spans import Kind, Mode, Span
 from p2sp.wire.choker import Applicant, Choker
 
-SLOTS = 2
-"""Spans that are asked of one source at a time, as over the wire."""
-
 UPLOADS = 8
+CONNECTIONS = 4
+"""With a resource server, as a client has them unless told otherwise."""
+
+FAST = 1024 * 1024
+"""Bytes a second from which on a source takes four spans at a time, not two (see `p2sp.sources.peer`)."""
+
+REFUSED = (0.25, 0.5)
+"""Seconds after which a source that refused is asked again (see `p2sp.download.member`)."""
+
 RESOURCE = b"simulated"
-
-
-@attrs.define(eq=False)
-class Job:
-    """A span under way."""
-
-    span: Span
-    at: int
-    stop: int
 
 
 @attrs.frozen
@@ -39,23 +38,11 @@ class Verdict:
     suspects: frozenset[str]
 
 
-@attrs.define(eq=False)
-class Link:
-    """What one node is to another: a source that answers one span after another."""
-
-    owner: "Node"
-    to: "Node"
-    route: Route
-    choked: bool = True
-    given: float = 0.0
-    credit: float = 0.0
-    jobs: list[Job] = attrs.field(factory=list)
-
-
 class Node:
     """A node: what it has, whom it gives to and whom it gets from. `pieces` is a bit for each it has.
 
-    `isp` is None for the origin. A `liar` gives nothing but wrong bytes.
+    `isp` is None for the origin. A `liar` gives nothing but wrong bytes. `sources` are those it gets from, `takers`
+    the links by which it tells and gives.
     """
 
     def __init__(
@@ -64,6 +51,7 @@ class Node:
         kind: Kind,
         isp: int | None,
         layout: Layout,
+        mail: Mail,
         *,
         up: float,
         down: float,
@@ -81,7 +69,6 @@ class Node:
         self.liar = liar
         self.everything = (1 << layout.piece_count) - 1
         self.pieces = self.everything if complete else 0
-        self.told = self.pieces
         self.started = 0.0
         self.finished: float | None = None
         self.gone = False
@@ -90,7 +77,11 @@ class Node:
         self.sources: dict[str, Link] = {}
         self.takers: dict[str, Link] = {}
         self.banned: set[str] = set()
+        self.reconsiders = False
+        """Whether somebody has changed his mind about being served."""
+
         self._layout = layout
+        self._mail = mail
         self._once = once
         self._rng = rng
         self._choker: Choker[str] = Choker(UPLOADS)
@@ -113,101 +104,166 @@ class Node:
         """Whether it has everything."""
         return self.pieces == self.everything
 
+    @property
+    def _now(self) -> float:
+        return self._mail.clock.seconds()
+
     # -- links -----------------------------------------------------------------------------------------------
 
-    def meet(self, other: "Node", route: Route, now: float) -> Link:
-        """`other` becomes a source of ours."""
-        link = Link(other, self, route, choked=other.kind is Kind.PEER)
-        self.sources[other.name] = other.takers[self.name] = link
+    def joined(self, link: Link, *, inside: bool) -> None:
+        """A link of ours with `link.owner` is up; `inside` says that we know it to be in our ISP."""
+        if self.complete or link.owner.name in self.banned:
+            return
+        self.sources[link.owner.name] = link
         self.scheduler.add_source(
-            other.name,
-            other.kind,
-            -1 if other.kind is Kind.SERVER else other.told,
-            now,
-            inside=self._once and other.isp is not None and other.isp == self.isp,
-            node=other.name if other.kind is not Kind.SERVER else "",
+            link.owner.name,
+            link.owner.kind,
+            -1 if link.is_server else link.has,
+            self._now,
+            inside=self._once and inside,
+            node=link.owner.name if not link.is_server else "",
         )
         for span, stop in self.scheduler.recalled():
-            self._cut(*self._running[span], stop, now)
-        return link
+            self._cut(*self._running[span], stop)
+        self._want(link)
+        self.feed(link)
 
-    def part(self, other: "Node", now: float) -> None:
-        """`other` is no source of ours any more."""
-        link = self.sources.pop(other.name, None)
+    def place(self, name: str, *, inside: bool) -> None:
+        """It has turned out whether a node is in our ISP."""
+        if self._once and name in self.sources:
+            self.scheduler.source_is(name, self._now, inside=inside)
+            self.feed(self.sources[name])
+
+    def part(self, name: str) -> None:
+        """Let go of a source."""
+        link = self.sources.pop(name, None)
         if link is None:
             return
-        other.takers.pop(self.name, None)
-        for job in list(link.jobs):
-            if job in link.jobs:
-                self._end(link, job, now)
-        self.scheduler.remove_source(other.name)
+        while link.jobs:
+            self._end(link, link.jobs[0])
+        self.scheduler.remove_source(name)
 
-    def choke(self, now: float) -> list[Link]:
-        """Decide anew whom to serve; those that may begin to ask."""
+    def greet(self, link: Link) -> None:
+        """Begin what we say on a link with what we have."""
+        if self.pieces:
+            link.say(partial(link.to.heard, link, self.pieces))
+
+    def heard(self, link: Link, pieces: int) -> None:
+        """A node has these pieces."""
+        link.has |= pieces
+        if self.sources.get(link.owner.name) is link:
+            self.scheduler.source_has(link.owner.name, link.has, self._now)
+            self._want(link)
+            self.feed(link)
+
+    def _want(self, link: Link) -> None:
+        """Tell a node whether it has anything for us."""
+        interest = not self.complete and bool(link.has & ~self.pieces)
+        if interest is not link.interest and not link.is_server:
+            link.interest = interest
+            link.answer(partial(link.owner.was_told, link, interest=interest))
+
+    # -- giving ----------------------------------------------------------------------------------------------
+
+    def was_told(self, link: Link, *, interest: bool) -> None:
+        """Somebody is interested in what we have, or is not any more."""
+        link.wanted = interest
+        self.reconsiders = True
+
+    def choke(self) -> None:
+        """Decide anew whom to serve."""
+        self.reconsiders = False
         if self.kind is not Kind.PEER:
-            return []
+            return
         applicants = [
             Applicant(
                 name,
-                interested=bool(self.told & ~link.to.pieces),
-                trading=not self.complete and name in self.sources and bool(link.to.told & ~self.pieces),
-                given=int(self.sources[name].given) if name in self.sources else 0,
-                taken=int(link.given),
+                interested=link.wanted,
+                trading=not self.complete,
+                given=link.back.sent if link.back is not None else 0,
+                taken=link.sent,
             )
             for name, link in self.takers.items()
         ]
-        served = set(self._choker.decide(applicants, now, self._rng))
-        fresh = []
+        served = set(self._choker.decide(applicants, self._now, self._rng))
         for name, link in self.takers.items():
-            was, link.choked = link.choked, name not in served
-            if was and not link.choked:
-                fresh.append(link)
-            elif link.choked and not was:
-                for job in list(link.jobs):
-                    if job in link.jobs:
-                        link.to._end(link, job, now)
-        return fresh
+            was, link.serves = link.serves, name in served
+            if link.serves is not was:
+                if was:
+                    link.refuse()
+                link.say(partial(link.to.was_choked, link, choked=was))
+
+    def was_choked(self, link: Link, *, choked: bool) -> None:
+        """A source gives no more, or begins to."""
+        link.choked = choked
+        if choked and link.jobs:
+            link.not_before = self._now + self._rng.uniform(*REFUSED)
+            while link.jobs:
+                self._end(link, link.jobs[0])
+        elif self.sources.get(link.owner.name) is link:
+            self.feed(link)
 
     # -- getting ---------------------------------------------------------------------------------------------
 
-    def feed(self, link: Link, now: float) -> None:
+    def _slots(self, link: Link) -> int:
+        if link.is_server:
+            return min(max(link.host.allowed(CONNECTIONS, self._now), 1), CONNECTIONS if link.given else 1)
+        if link.choked:
+            return 0
+        return 4 if link.pipeline.rate >= FAST else 2
+
+    def feed(self, link: Link) -> None:
         """Ask a source for as much as it takes."""
-        slots = 1 if link.owner.kind is Kind.SERVER and not link.given else SLOTS
-        while len(link.jobs) < slots and not link.choked and not self.complete and not self.gone:
+        now = self._now
+        while len(link.jobs) < self._slots(link) and now >= link.not_before and not self.complete and not self.gone:
             assignment = self.scheduler.next_span(link.owner.name, now)
             if assignment is None:
-                return
+                break
             if assignment.victim is not None:
-                self._cut(*self._running[assignment.victim], assignment.victim_stop, now)
-            job = Job(assignment.span, assignment.span.start, assignment.span.stop)
+                self._cut(*self._running[assignment.victim], assignment.victim_stop)
+            span = assignment.span
+            job = Job(span, span.start, span.start, span.stop)
+            if not link.jobs:
+                link.pipeline.idle(now)
             link.jobs.append(job)
-            self._running[assignment.span] = (link, job)
+            link.host.busy = len(link.jobs)
+            self._running[span] = (link, job)
+        if link.jobs:
+            link.ask()
 
-    def take(self, link: Link, count: float, now: float) -> bool:
-        """Bytes came from a source; whether it can be asked for more."""
-        link.credit += count
-        link.given += count
-        ended = False
-        while link.jobs and link.credit >= BLOCK:
-            job = link.jobs[0]
-            piece = self._layout.piece_at(job.at)
-            stop = min(job.stop, self._layout.piece_end(piece), job.at + int(link.credit) // BLOCK * BLOCK)
-            if stop > job.at:
-                start, job.at = job.at, stop
-                link.credit -= stop - start
-                self._took(link, job, piece, start, stop, now)
-            if job in link.jobs and job.at >= job.stop:
-                self._end(link, job, now)
-            ended = ended or job not in link.jobs
-        if not link.jobs:
-            link.credit = 0.0
-        return ended
+    def feed_all(self) -> None:
+        """Ask everybody, whose bytes cost least first."""
+        if not self.complete and not self.gone:
+            for link in sorted(self.sources.values(), key=_cost):
+                self.feed(link)
 
-    def _took(self, link: Link, job: Job, piece: int, start: int, stop: int, now: float) -> None:
-        source = link.owner
-        self.scheduler.delivered(job.span, start, stop, now)
-        key = source.kind, source.isp
+    def arrived(self, link: Link, job: Job, start: int, stop: int) -> None:
+        """Blocks came from a source."""
+        now = self._now
+        key = link.owner.kind, link.owner.isp
         self.by_source[key] = self.by_source.get(key, 0) + stop - start
+        end = max(min(stop, job.stop), start) if not job.over else start
+        self.wasted += stop - end
+        if link.is_server:
+            if not link.given:
+                link.host.serves_parts()
+            link.host.arrived(stop - start, now)
+        while start < end and not job.over:
+            piece = self._layout.piece_at(start)
+            upto = min(end, self._layout.piece_end(piece))
+            job.came = upto
+            link.given += upto - start
+            for _ in range(start, upto, BLOCK):
+                link.pipeline.received(BLOCK, now)
+            self._took(link, job, piece, start, upto)
+            start = upto
+        if not job.over and job.came >= job.stop:
+            self._end(link, job)
+        if self.sources.get(link.owner.name) is link:
+            self.feed(link)
+
+    def _took(self, link: Link, job: Job, piece: int, start: int, stop: int) -> None:
+        self.scheduler.delivered(job.span, start, stop, self._now)
         low = (start - self._layout.piece_start(piece)) // BLOCK
         blocks = ((1 << (stop - start) // BLOCK) - 1) << low
         have = self._blocks.get(piece, 0)
@@ -216,20 +272,19 @@ class Node:
             return
         self.wasted += (have & blocks).bit_count() * BLOCK
         self._blocks[piece] = have | blocks
-        if source.liar:
+        if link.owner.liar:
             for at in range(start, stop, BLOCK):
-                self._givers[at] = source.name
+                self._givers[at] = link.owner.name
         if (have | blocks).bit_count() == self._layout.blocks_of(piece):
-            self._judge(piece, now)
+            self._judge(piece)
 
-    def _judge(self, piece: int, now: float) -> None:
+    def _judge(self, piece: int) -> None:
         """All of a piece is there: as leaf hashes tell, who gave wrong blocks is banned, and they are had anew."""
         start, stop = self._layout.piece_start(piece), self._layout.piece_end(piece)
         wrong = [at for at in range(start, stop, BLOCK) if at in self._givers]
         if not wrong:
             del self._blocks[piece]
-            self.pieces |= 1 << piece
-            self.scheduler.piece_verified(piece, now)
+            self._verified(piece)
             return
         guilty = frozenset(self._givers.pop(at) for at in wrong)
         self.wasted += len(wrong) * BLOCK
@@ -238,14 +293,26 @@ class Node:
             self.scheduler.disowned(at, at + BLOCK)
         kinds = dict.fromkeys(guilty, Kind.PEER)
         for fault in self._reputation.judge(Verdict(piece, False, guilty), kinds, proven=True):
-            self._ban(fault.label, now)
+            self._ban(fault.label)
 
-    def _ban(self, name: str, now: float) -> None:
+    def _verified(self, piece: int) -> None:
+        """Everybody linked with us hears of it."""
+        self.pieces |= 1 << piece
+        self.scheduler.piece_verified(piece, self._now)
+        for link in self.takers.values():
+            link.say(partial(link.to.heard, link, 1 << piece))
+        for link in self.sources.values():
+            self._want(link)
+        if self.complete:
+            self.finished = self._now
+            for name in list(self.sources):
+                self.part(name)
+
+    def _ban(self, name: str) -> None:
         self.banned.add(name)
         link = self.sources.get(name)
         if link is not None:
-            self.part(link.owner, now)
-            link.owner.part(self, now)
+            self.part(name)
         for at in [at for at, giver in self._givers.items() if giver == name]:
             del self._givers[at]
             piece = self._layout.piece_at(at)
@@ -253,17 +320,31 @@ class Node:
             self.wasted += BLOCK
             self.scheduler.disowned(at, at + BLOCK)
 
-    def _cut(self, link: Link, job: Job, stop: int, now: float) -> None:
+    def _cut(self, link: Link, job: Job, stop: int) -> None:
         job.stop = min(job.stop, stop)
-        if job.at >= job.stop:
-            self._end(link, job, now)
+        if job.came >= job.stop:
+            self._end(link, job)
+        else:
+            link.cancel(job)
 
-    def _end(self, link: Link, job: Job, now: float) -> None:
+    def _end(self, link: Link, job: Job) -> None:
+        job.over = True
         link.jobs.remove(job)
+        link.host.busy = len(link.jobs)
+        link.cancel(job)
         del self._running[job.span]
-        for other in self.scheduler.end(job.span, now):
+        for other in self.scheduler.end(job.span, self._now):
             if other in self._running:
-                self._end(*self._running[other], now)
+                self._end(*self._running[other])
+
+
+def _cost(link: Link) -> int:
+    """What its bytes cost compared with others' (see `p2sp.download.member`)."""
+    if link.is_server:
+        return 4
+    if link.owner.kind is Kind.SUPERNODE:
+        return 1
+    return 2 if link.owner.isp == link.to.isp else 3
 
 
 def taken(nodes: Collection[Node], kind: Kind) -> int:

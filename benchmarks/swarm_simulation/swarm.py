@@ -5,13 +5,17 @@ from random import Random
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from benchmarks.isp_lab.bound import fluid_bound
 from benchmarks.isp_lab.plan import Plan
-from benchmarks.swarm_simulation.flows import Pipe, Route, fair_rates
-from benchmarks.swarm_simulation.node import RESOURCE, Link, Node, taken
+from benchmarks.swarm_simulation.flows import Pipe, fair_rates
+from benchmarks.swarm_simulation.link import Friction, Link, Mail
+from benchmarks.swarm_simulation.meeting import INTERVAL, Meeting
+from benchmarks.swarm_simulation.node import RESOURCE, Node, taken
 from p2sp.resource.layout import Layout
 from p2sp.schedule.spans import Kind, Mode
+from p2sp.sources.interfaces import Candidate
 from p2sp.tracker.core import Tracker
 from p2sp.tracker.entry import Entry, swarm_key
 from p2sp.tracker.memory import MemorySwarmStore
@@ -19,11 +23,17 @@ from p2sp.tracker.schema import Scope
 from p2sp.tracker.selection import make_policy
 
 ORIGIN = "origin"
+WARM_UP = 3.0
+"""Seconds in which super nodes, and liars, come to be known before anybody else begins."""
+
 TICK = 0.5
 """Seconds between two looks at everybody who has nothing to do, as the product does."""
 
-CHOKE = 2.0
-INTERVAL = 60.0
+CHOKE = 5.0
+"""Seconds after which everybody looks at whom he serves, if nobody changed his mind before."""
+
+WANTED = 50
+"""Nodes that a tracker is asked for."""
 
 
 @attrs.frozen
@@ -44,6 +54,7 @@ class Rules:
     arrive: float = 0.5
     leave: float = 0.0
     liars: float = 0.0
+    friction: Friction = attrs.field(factory=Friction)
     seed: int = 1
 
 
@@ -72,7 +83,8 @@ class Swarm:
     """All nodes of a plan that want one file of `pieces` pieces, an origin, and super nodes where `rules` say so."""
 
     def __init__(self, plan: Plan, rules: Rules, *, pieces: int, piece: int, step: float) -> None:
-        self.now = 0.0
+        self._clock = Clock()
+        self._mail = Mail(self._clock, rules.friction)
         self._plan = plan
         self._rules = rules
         self._rng = Random(rules.seed)
@@ -84,8 +96,8 @@ class Swarm:
             INTERVAL,
             MemorySwarmStore(1e9),
             make_policy(rules.selection, remote_most=rules.remote),
-            lambda: self.now,
-            lambda: self.now,
+            self._clock.seconds,
+            self._clock.seconds,
             self._rng,
         )
         self._into = {isp.number: Pipe(isp.transit / 8) for isp in plan.isps}
@@ -94,7 +106,8 @@ class Swarm:
         self._nodes: dict[str, Node] = {}
         self._hosts: list[Node] = []
         self._addresses: dict[str, str] = {}
-        self._active: dict[Link, None] = {}
+        self._meetings: dict[str, Meeting] = {}
+        self._links: dict[Link, None] = {}
         self._quits: dict[Node, float] = {}
 
     @property
@@ -112,6 +125,7 @@ class Swarm:
             kind,
             isp,
             self._layout,
+            self._mail,
             up=up / 8,
             down=down / 8,
             mode=self._rules.mode,
@@ -121,9 +135,8 @@ class Swarm:
             rng=Random(self._rng.random()),
         )
 
-    def _populate(self) -> list[tuple[float, Node]]:
+    def _populate(self) -> None:
         rules, rng = self._rules, self._rng
-        coming = []
         for isp in self._plan.isps:
             if rules.warm:
                 edge = self._node(isp.edge_name, Kind.SUPERNODE, isp.number, up=isp.edge, down=isp.edge, complete=True)
@@ -141,35 +154,33 @@ class Swarm:
                 complete=host in liars,
                 liar=host in liars,
             )
-            self._addresses[node.name] = host.address
-            coming.append((0.0 if host in liars else rng.uniform(0.0, rules.arrive), node))
+            delay = 0.0 if host in liars else rng.uniform(0.0, rules.arrive)
+            self._clock.callLater((0.0 if host in liars else WARM_UP) + delay, self._enter, node, host.address)
             if host not in liars:
                 self._hosts.append(node)
             if host in leavers:
                 self._quits[node] = rng.uniform(0.3, 0.9) if leavers.index(host) % 2 else 1.0
-        return sorted(coming, key=lambda each: each[0])
 
     def _enter(self, node: Node, address: str) -> None:
         self._addresses[node.name] = address
         self._nodes[node.name] = node
-        node.started = self.now
+        node.started = self._clock.seconds()
+        meeting = self._meetings[node.name] = Meeting(
+            node,
+            address,
+            self._clock,
+            Random(self._rng.random()),
+            self._rules.friction,
+            self._rules.links,
+            self._named,
+            self._connect,
+        )
         if not node.complete:
-            self._open(node, self._origin)
-        self._announce(node)
+            node.joined(self._link(self._origin, node), inside=False)
+        meeting.begin()
 
-    def _announce(self, node: Node) -> None:
-        """Join the swarm as the tracker keeps it, and get to know those it names."""
-        wanted = 0 if node.complete else 50
-        for name in self._named(node, wanted):
-            other = self._nodes.get(name)
-            if other is None or len(node.sources) > self._rules.links or other.name in node.banned:
-                continue
-            if other.name not in node.sources:
-                self._open(node, other)
-            if other.kind is Kind.PEER and node.name not in other.sources and not other.complete:
-                self._open(other, node)
-
-    def _named(self, node: Node, wanted: int, *, stopped: bool = False) -> list[str]:
+    def _named(self, node: Node, *, stopped: bool = False) -> list[Candidate]:
+        """Join the swarm as the tracker keeps it, and hear of others."""
         left = (node.everything & ~node.pieces).bit_count() * self._layout.piece_length
         entry = Entry(
             resource=swarm_key(RESOURCE.hex()),
@@ -180,115 +191,105 @@ class Swarm:
             isp=None if node.isp is None else str(node.isp),
             left=left,
             length=self._layout.length,
-            seen=self.now,
+            seen=self._clock.seconds(),
             supernode=node.kind is Kind.SUPERNODE,
         )
-        met: list[str] = []
+        met: list[Candidate] = []
 
         def told(answer: tuple[list[Entry], object]) -> None:
-            met.extend(each.node_id for each in answer[0])
+            for each in answer[0]:
+                kind = Kind.SUPERNODE if each.supernode else Kind.PEER
+                local = each.isp is not None and each.isp == entry.isp
+                met.append(Candidate(kind, each.node_id, each.host, each.port, local=local))
 
+        wanted = 0 if node.complete or stopped else WANTED
         Deferred.fromCoroutine(self._tracker.meet(entry, [entry.resource], wanted, stopped=stopped)).addCallback(told)
         return met
 
-    def _open(self, node: Node, source: Node) -> None:
-        link = node.meet(source, self._route(source, node), self.now)
-        self._feed(link)
+    def _connect(self, caller: Node, name: str) -> None:
+        """A call comes through: both become sources of each other, as far as they need any."""
+        called = self._nodes.get(name)
+        if called is None or name in caller.takers or caller.name in called.banned or name in caller.banned:
+            return
+        there, back = self._link(called, caller), self._link(caller, called)
+        there.back, back.back = back, there
+        for link in (there, back):
+            link.owner.takers[link.to.name] = link
+        for link in (there, back):
+            inside = self._meetings[link.to.name].knows_inside(
+                link.owner.name, self._addresses[link.owner.name], outgoing=link is there
+            )
+            link.to.joined(link, inside=inside)
+            link.owner.greet(link)
 
-    def _route(self, source: Node, node: Node) -> Route:
+    def _link(self, source: Node, node: Node) -> Link:
         route = [source.up, node.down]
         if source.isp != node.isp:
             if source.isp is not None:
                 route.append(self._out_of[source.isp])
             if node.isp is not None:
                 route.append(self._into[node.isp])
-        return route
+        peer = source.kind is Kind.PEER
+        link = Link(source, node, route, self._mail, choked=peer, serves=not peer)
+        self._links[link] = None
+        return link
 
     def _leave(self, node: Node) -> None:
         node.gone = True
         self._nodes.pop(node.name, None)
-        self._named(node, 0, stopped=True)
-        for link in [*node.sources.values(), *node.takers.values()]:
-            self._active.pop(link, None)
-            link.to.part(link.owner, self.now)
-            if link.to is not node:
-                self._feed_all(link.to)
+        self._named(node, stopped=True)
+        self._meetings.pop(node.name).stop()
+        for name in list(node.sources):
+            node.part(name)
+        for name, link in list(node.takers.items()):
+            self._hang_up(link)
+            del link.to.takers[node.name]
+            link.to.part(node.name)
+            self._meetings[name].lost(node.name)
+        node.takers.clear()
+        for link in [link for link in self._links if link.to is node]:
+            self._hang_up(link)
+
+    def _hang_up(self, link: Link) -> None:
+        for each in (link, link.back):
+            if each is not None:
+                each.close()
+                self._links.pop(each, None)
 
     # -- time ------------------------------------------------------------------------------------------------
 
     def run(self, limit: float) -> Outcome:
         """Until everybody who stays has everything, or for `limit` seconds."""
-        coming = self._populate()
-        beat = choke = again = 0.0
-        while self.now < limit:
-            while coming and coming[0][0] <= self.now:
-                node = coming.pop(0)[1]
-                self._enter(node, self._addresses[node.name])
-            if not coming and all(node.finished is not None or node.gone for node in self._hosts):
+        self._populate()
+        clock = self._clock
+        beat = choke = 0.0
+        while clock.seconds() < limit + WARM_UP:
+            if all(node.finished is not None or node.gone for node in self._hosts):
                 break
-            if self.now >= choke:
-                choke += CHOKE if self.now > CHOKE else TICK
-                self._choke()
-            if self.now >= beat:
+            self._mail.deliver()
+            if clock.seconds() >= beat:
                 beat += TICK
                 for node in list(self._nodes.values()):
-                    self._feed_all(node)
-            if self.now >= again:
-                again += INTERVAL / 4
-                for node in [node for node in self._nodes.values() if not node.complete]:
-                    if len(node.sources) < self._rules.links // 2:
-                        self._announce(node)
+                    node.feed_all()
+            everybody = clock.seconds() >= choke
+            choke += CHOKE if everybody else 0.0
+            for node in self._nodes.values():
+                if everybody or node.reconsiders:
+                    node.choke()
             self._flow()
-            self.now += self._step
+            for node in [node for node in self._quits if not node.gone]:
+                if node.pieces.bit_count() >= self._quits[node] * self._layout.piece_count:
+                    self._leave(node)
+            clock.advance(self._step)
         return self._outcome()
 
-    def _choke(self) -> None:
-        for node in list(self._nodes.values()):
-            for link in node.choke(self.now):
-                self._feed(link)
-
-    def _feed(self, link: Link) -> None:
-        link.to.feed(link, self.now)
-        if link.jobs:
-            self._active[link] = None
-
-    def _feed_all(self, node: Node) -> None:
-        if node.complete or node.gone:
-            return
-        for link in sorted(node.sources.values(), key=_cost):
-            self._feed(link)
-
     def _flow(self) -> None:
-        """Let bytes flow for one step, tell what came of it, and give work to who has none."""
-        links = [link for link in self._active if link.jobs]
-        self._active = dict.fromkeys(links)
-        ended: list[Link] = []
+        """Let bytes flow for one step."""
+        links = [link for link in self._links if link.queued]
         for link, rate in zip(links, fair_rates([link.route for link in links]), strict=True):
             for pipe in link.route:
                 pipe.carried += rate * self._step
-            if link.jobs and link.to.take(link, rate * self._step, self.now):
-                ended.append(link)
-        for node in [node for node in dict.fromkeys(link.to for link in links) if node.pieces != node.told]:
-            self._tell(node)
-        for link in ended:
-            if link.to.sources.get(link.owner.name) is link:
-                self._feed(link)
-
-    def _tell(self, node: Node) -> None:
-        """Everybody linked with a node hears what it has."""
-        node.told = node.pieces
-        for link in list(node.takers.values()):
-            if not link.to.complete:
-                link.to.scheduler.source_has(node.name, node.told, self.now)
-                self._feed(link)
-        if node.complete and node.finished is None:
-            node.finished = self.now
-            for link in list(node.sources.values()):
-                self._active.pop(link, None)
-                node.part(link.owner, self.now)
-        share = node.pieces.bit_count() / self._layout.piece_count
-        if share >= self._quits.get(node, 2.0):
-            self._leave(node)
+            link.flow(rate * self._step)
 
     def _outcome(self) -> Outcome:
         length = self._layout.length
@@ -307,8 +308,8 @@ class Swarm:
             for isp in self._plan.isps
         )
         return Outcome(
-            last=took[-1] if took else self.now,
-            median=took[len(took) // 2] if took else self.now,
+            last=took[-1] if took else self._clock.seconds(),
+            median=took[len(took) // 2] if took else self._clock.seconds(),
             bound=fluid_bound(
                 self._plan, length, warm=self._rules.warm, finishing={names[node.name] for node in stayed}
             ),
@@ -318,12 +319,3 @@ class Swarm:
             / max(sum(sum(node.by_source.values()) for node in self._hosts), 1),
             unfinished=sum(node.finished is None and not node.gone for node in self._hosts),
         )
-
-
-def _cost(link: Link) -> int:
-    """What its bytes cost compared with others' (see `p2sp.download.member`)."""
-    if link.owner.kind is Kind.SERVER:
-        return 4
-    if link.owner.kind is Kind.SUPERNODE:
-        return 1
-    return 2 if link.owner.isp == link.to.isp else 3
