@@ -21,7 +21,7 @@ import attrs
 
 from p2sp.manager.demand import DemandTable
 from p2sp.manager.packing import Room
-from p2sp.manager.placement import Decision, Limits, PlacementPolicy
+from p2sp.manager.placement import Decision, Limits, PlacementPolicy, Situation
 from p2sp.manager.policies import ValuePolicy
 from p2sp.sketches.distinct import sketch_of
 from p2sp.statistics.schema import Rollup
@@ -137,9 +137,9 @@ class Placed:
         self._table.take([self._rollup(resource, count, now) for resource, count in self._counts.items()], now)
         self._counts.clear()
         wanted = self._table.wanted(ISP, now)
-        plan = self._policy.decide(
-            ISP, wanted, [Room(NODE, self._world.capacity)], self._standing, now, gone=self._gone
-        )
+        rooms = [Room(NODE, self._world.capacity)]
+        ripe = self._table.ripeness(now)
+        plan = self._policy.decide(Situation(ISP, wanted, rooms, self._standing, now, gone=self._gone, ripe=ripe))
         self._gone += plan.dropped
         self._standing = plan.placed
         self.held = {int(decision.resource, 16) for decision in plan.placed}

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from p2sp.manager.demand import HORIZON, DemandTable
 from p2sp.manager.interfaces import INodeRegistry, SuperNode
 from p2sp.manager.packing import MAX_ORDERS, Room
-from p2sp.manager.placement import Decision, PlacementPolicy, Plan
+from p2sp.manager.placement import Decision, PlacementPolicy, Plan, Situation
 from p2sp.manager.presence import MAX_NODES, Presence, placement_of
 from p2sp.manager.ruling import Ruling, view_of
 from p2sp.manager.schema import Heartbeat, HeartbeatAnswer, NodeView, Order, Placement, RuleView
@@ -35,8 +35,8 @@ class Manager:
     """The manager's control loop: `sync` reads the statistics, `decide` places, `heartbeat` gives orders.
 
     `now` is a clock of seconds since 1970, `isp_of` names the ISP of an address, `isps` that of a node id where the
-    operator knows better. `heartbeat_interval` and `patience` (see `Presence`) are in seconds. With `dry_run` decisions
-    are told and not enacted.
+    operator knows better. `heartbeat_interval`, `patience` and `settling` (see `Presence`) are in seconds. With
+    `dry_run` decisions are told and not enacted.
     """
 
     log = Logger()
@@ -53,6 +53,7 @@ class Manager:
         isps: Mapping[str, str],
         heartbeat_interval: float,
         patience: float = 0.0,
+        settling: float = 0.0,
         dry_run: bool = False,
     ) -> None:
         self._registry = registry
@@ -63,7 +64,7 @@ class Manager:
         self._isp_of = isp_of
         self._isps = dict(isps)
         self._heartbeat_interval = heartbeat_interval
-        self.presence = Presence(now(), heartbeat_interval, patience)
+        self.presence = Presence(now(), heartbeat_interval, patience, settling)
         self.ruling = Ruling(registry, demand, self.presence, now)
         self._dry_run = dry_run
         self._rehearsed: set[tuple[str, str, str, bool]] = set()
@@ -121,8 +122,11 @@ class Manager:
             await self._registry.cursor(self._informed - HORIZON * self._demand.half_life)
 
     async def decide(self) -> None:
-        """Decide for every ISP what its super nodes shall hold. Nothing moves before the statistics were read once."""
-        if not self.informed:
+        """Decide for every ISP what its super nodes shall hold.
+
+        Nothing moves before the statistics were read once and all super nodes had the time to report.
+        """
+        if not self.informed or not self.presence.settled(self._now()):
             return
         await self._registry.forget(self._now() - FORGOTTEN)
         await self.ruling.forget()
@@ -159,8 +163,9 @@ class Manager:
             before = standing.get(isp, [])
             # As of the last news: while the statistics are away nobody's demand fades.
             wanted = self._demand.wanted(isp, self._informed) if self.informed else []
-            plan = policy.decide(isp, wanted, rooms.get(isp, []), before, now, rules, gone.get(isp, ()))
-            plans.append((isp, before, plan))
+            ripe = self._demand.ripeness(now)
+            situation = Situation(isp, wanted, rooms.get(isp, []), before, now, rules, gone.get(isp, ()), ripe)
+            plans.append((isp, before, policy.decide(situation)))
         return plans
 
     def _tell(self, decision: Decision, coming: bool) -> None:
@@ -201,7 +206,7 @@ class Manager:
             seen=self._now(),
         )
         await self._registry.saw(node)
-        decisions = await self._registry.orders(node_id, MAX_ORDERS)
+        decisions = self.presence.due(node_id, await self._registry.orders(node_id, MAX_ORDERS))
         return HeartbeatAnswer(
             interval=self._heartbeat_interval,
             desired=[Order(each.resource, each.reason, each.value) for each in decisions],

@@ -140,6 +140,7 @@ class DemandTable:
         self.max_keys = max_keys
         self._accounts: dict[str, dict[str, _Account]] = {}
         self._count = 0
+        self._first = math.inf
 
     def __len__(self) -> int:
         return self._count
@@ -148,6 +149,10 @@ class DemandTable:
         """Let any revision replace what is known: the statistics server counts them anew."""
         for account in (account for accounts in self._accounts.values() for account in accounts.values()):
             account.recent = {at: structs.replace(rollup, revision=0) for at, rollup in account.recent.items()}
+
+    def ripeness(self, now: float) -> float:
+        """How much of what a long history would weigh this one does: a young one makes all demand look small."""
+        return 1.0 - self._weight(now - self._first)
 
     def take(self, rollups: Iterable[Rollup], now: float) -> int:
         """Take rollups in the order of their revision; each replaces what was known of its interval.
@@ -162,6 +167,7 @@ class DemandTable:
     def _take(self, rollup: Rollup, now: float) -> bool:
         if rollup.isp is None or now - _end(rollup) > HORIZON * self.half_life:
             return False
+        self._first = min(self._first, rollup.start)
         accounts = self._accounts.setdefault(rollup.isp, {})
         account = accounts.get(rollup.resource)
         if account is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -29,11 +29,20 @@ MAX_STEPS: Final = 20_000
 
 @attrs.frozen
 class Room:
-    """A super node that is alive, the bytes of its cache, and the resources it holds whole at the moment."""
+    """A super node that can be counted on, and the bytes of its cache.
+
+    `holds` is the share of each resource that it has at the moment (None: it has not said yet). One that is `closing`
+    keeps what it has and gets nothing new.
+    """
 
     node_id: str
     capacity: int
-    holds: frozenset[str] = frozenset()
+    holds: Mapping[str, float] | None = None
+    closing: bool = False
+
+    def have(self, resource: str) -> float:
+        """The share that it has of a resource, as far as is known."""
+        return 0.0 if self.holds is None else self.holds.get(resource, 0.0)
 
 
 @attrs.frozen
@@ -75,7 +84,7 @@ def pack(loads: Sequence[Load], rooms: Sequence[Room]) -> dict[str, str]:
     """Node ids by the keys of the loads that found room.
 
     No node gets more bytes than its capacity, more than MAX_ORDERS loads, or two of the same resource. What has a home
-    stays there, unless something worth more needs the room; a newcomer goes where it is held already, else by
+    stays there, unless something worth more needs the room; a newcomer goes where most of it is already, else by
     rendezvous. One node alone is filled as `choose` does it; small cases are within CLEARLY of the best there is.
     """
     packing = _Packing(rooms)
@@ -97,9 +106,12 @@ class _Packing:
         self.rooms = sorted(rooms, key=lambda room: room.node_id)
         self.inside: dict[str, dict[str, Load]] = {room.node_id: {} for room in rooms}
         self.free = {room.node_id: room.capacity for room in rooms}
+        self.closing = {room.node_id for room in rooms if room.closing}
         self.where: dict[str, str] = {}
 
     def fits(self, load: Load, node_id: str) -> bool:
+        if node_id in self.closing and load.home != node_id:
+            return False
         inside = self.inside[node_id]
         return load.size <= self.free[node_id] and load.resource not in inside and len(inside) < MAX_ORDERS
 
@@ -126,7 +138,7 @@ class _Packing:
         if not able:
             return False
         # Where it is already nothing needs to be fetched.
-        best = min(rendezvous(load.resource, able), key=lambda room: load.resource not in room.holds)
+        best = max(rendezvous(load.resource, able), key=lambda room: room.have(load.resource))
         self.put(load, best.node_id)
         return True
 
@@ -136,6 +148,8 @@ def _improve(packing: _Packing, left: list[Load]) -> None:
     for _ in range(ROUNDS):
         moved = False
         for room in packing.rooms:
+            if room.closing:
+                continue
             left.sort(key=lambda load: (not load.certain, -load.density, load.key))
             out = _compete(packing, room, left[:MOST_LEFT])
             if out is None:

@@ -1,15 +1,15 @@
 """What may have a place on a super node, and how badly is it needed?"""
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
 from p2sp.manager.demand import Demand
-from p2sp.manager.packing import Room
-from p2sp.manager.placement import Admission, Decision, Limits, PlacementPolicy, Plan, Round
+from p2sp.manager.placement import Admission, Limits, PlacementPolicy, Plan, Situation
 from p2sp.manager.reasons import hot, in_bytes, in_rate
-from p2sp.manager.rules import Rule
+from p2sp.manager.rounds import Round
 
 WORTHLESS: Final = 1e-6
 """Need below which nothing is saved by holding it near."""
@@ -21,7 +21,21 @@ def slowness(demand: Demand, target_speed: float) -> float:
 
 
 @attrs.frozen
-class ValuePolicy:
+class _Admitting(ABC):
+    """A policy that only has to say what may come in; what stays and where it goes is the same for all."""
+
+    limits: Limits
+
+    def decide(self, situation: Situation) -> Plan:
+        return Round(situation, self.limits, self.admit).plan()
+
+    @abstractmethod
+    def admit(self, demand: Demand) -> Admission | None:
+        """Whether something may come in, and how badly it is needed; None: it may not."""
+
+
+@attrs.frozen
+class ValuePolicy(_Admitting):
     """Most pain saved per byte of cache.
 
     Value is demand times need, where need is the share imported from outside the ISP plus the slowness against the
@@ -29,21 +43,7 @@ class ValuePolicy:
     or when a newcomer is clearly better and there is no room for both.
     """
 
-    limits: Limits
-
-    def decide(
-        self,
-        isp: str,
-        demands: Sequence[Demand],
-        rooms: Sequence[Room],
-        standing: Sequence[Decision],
-        now: float,
-        rules: Iterable[Rule] = (),
-        gone: Iterable[Decision] = (),
-    ) -> Plan:
-        return Round(isp, demands, rooms, standing, now, rules, gone, self.limits, self._admit).plan()
-
-    def _admit(self, demand: Demand) -> Admission | None:
+    def admit(self, demand: Demand) -> Admission | None:
         limits = self.limits
         need = demand.imported + slowness(demand, limits.target_speed)
         if demand.clients < limits.min_clients or demand.volume < limits.min_demand or need < WORTHLESS:
@@ -52,24 +52,10 @@ class ValuePolicy:
 
 
 @attrs.frozen
-class ThresholdPolicy:
+class ThresholdPolicy(_Admitting):
     """The plain rule: at least this volume, at most this speed; the largest demand per byte of cache first."""
 
-    limits: Limits
-
-    def decide(
-        self,
-        isp: str,
-        demands: Sequence[Demand],
-        rooms: Sequence[Room],
-        standing: Sequence[Decision],
-        now: float,
-        rules: Iterable[Rule] = (),
-        gone: Iterable[Decision] = (),
-    ) -> Plan:
-        return Round(isp, demands, rooms, standing, now, rules, gone, self.limits, self._admit).plan()
-
-    def _admit(self, demand: Demand) -> Admission | None:
+    def admit(self, demand: Demand) -> Admission | None:
         limits = self.limits
         if demand.volume < limits.min_demand or demand.speed > limits.target_speed:
             return None

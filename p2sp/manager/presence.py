@@ -1,11 +1,12 @@
 """What did each super node say of itself last, and can it be counted on?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
 
 from p2sp.manager.interfaces import SuperNode
+from p2sp.manager.pacing import Budget, due
 from p2sp.manager.packing import Room
 from p2sp.manager.placement import Decision
 from p2sp.manager.schema import Heartbeat, Held, NodeView, Placement
@@ -29,18 +30,28 @@ class _State:
     upload_rate: float
     held: dict[str, Held]
     troubles: dict[str, str]
+    budget: Budget | None
+
+    @property
+    def draining(self) -> bool:
+        return self.budget is None
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return {each.resource: each.have for each in self.held.values()}
 
 
 class Presence:
     """The states of super nodes in memory. `interval` is that of heartbeats; all times are seconds.
 
     `patience` is how long a silent node's placements wait for it: a node that restarts is not worth fetching all
-    that it holds a second time.
+    that it holds a second time. `settling` is how long after the start those that are there may need to report.
     """
 
-    def __init__(self, started: float, interval: float, patience: float) -> None:
+    def __init__(self, started: float, interval: float, patience: float, settling: float) -> None:
         self._started = started
         self._interval = interval
+        self._settling = settling
         self._patience = max(patience, SILENT_INTERVALS * interval)
         self._states: dict[str, _State] = {}
 
@@ -58,7 +69,8 @@ class Presence:
             rate = (beat.uploaded - before.uploaded) / (now - before.at)
         held = {each.resource: each for each in beat.held}
         troubles = {each.resource: each.reason for each in beat.troubles}
-        self._states[node_id] = _State(now, beat.uploaded, rate, held, troubles)
+        budget = None if beat.draining else Budget.of(beat.fills, beat.fill_rate, self._interval)
+        self._states[node_id] = _State(now, beat.uploaded, rate, held, troubles, budget)
 
     def keep(self, node_ids: Iterable[str]) -> None:
         """Forget all but these."""
@@ -76,11 +88,26 @@ class Presence:
         starting = now - self._started <= self._patience
         return starting and node.seen > self._started - GRACE
 
+    def settled(self, now: float) -> bool:
+        """Whether every super node had the time to report since the start.
+
+        Before, what one that has not reported holds would be placed on another, and fetched there.
+        """
+        return now - self._started >= self._settling
+
+    def due(self, node_id: str, decisions: Sequence[Decision]) -> list[Decision]:
+        """Which of the things placed on a node it is told of now."""
+        state = self._states.get(node_id)
+        if state is None:
+            return []
+        return due(decisions, state.shares, state.troubles, state.budget)
+
     def room(self, node: SuperNode) -> Room:
-        """What it offers, and what it has whole."""
+        """What it offers, and what it has."""
         state = self._states.get(node.node_id)
-        whole = () if state is None else (each.resource for each in state.held.values() if each.have >= 1.0)
-        return Room(node.node_id, node.capacity, frozenset(whole))
+        if state is None:
+            return Room(node.node_id, node.capacity)
+        return Room(node.node_id, node.capacity, state.shares, state.draining)
 
     def held(self, node_id: str) -> list[Held]:
         """What a node said it holds, by resource."""
@@ -99,6 +126,7 @@ class Presence:
             whole=whole,
             filling=len(held) - whole,
             upload_rate=state.upload_rate if state is not None and alive else 0.0,
+            draining=state is not None and state.draining,
         )
 
     def placement(self, decision: Decision) -> Placement:
@@ -106,9 +134,11 @@ class Presence:
         state = self._states.get(decision.node_id)
         held = None if state is None else state.held.get(decision.resource)
         trouble = "" if state is None else state.troubles.get(decision.resource, "")
-        if held is not None and held.have >= 1.0:
-            return placement_of(decision, "held", 1.0)
         have = 0.0 if held is None else held.have
+        if state is not None and state.draining:
+            return placement_of(decision, "going", have)
+        if have >= 1.0:
+            return placement_of(decision, "held", 1.0)
         if trouble:
             return placement_of(decision, "failed", have, trouble)
         return placement_of(decision, "ordered" if held is None else "filling", have)

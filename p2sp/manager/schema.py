@@ -56,7 +56,8 @@ class Order(Struct, frozen=True):
 class HeartbeatAnswer(Struct, frozen=True):
     """Desired state:
 
-    hold exactly `desired` (what else is held may go when space is needed); come back in `interval` seconds.
+    hold exactly `desired` (what else is held may go when space is needed); come back in `interval` seconds. Of all that
+    is placed there what is not being fetched yet is named little by little.
     """
 
     interval: Annotated[float, Meta(gt=0, le=86400)]
@@ -67,8 +68,8 @@ class HeartbeatAnswer(Struct, frozen=True):
 class Placement(Struct, frozen=True):
     """One decision:
 
-    this super node shall hold this resource. `state` is ordered, filling, held or failed, and `trouble` why it failed;
-    times in seconds since 1970.
+    this super node shall hold this resource. `state` is ordered, filling, held, failed (`trouble` says why) or going,
+    as the super node is being stopped; times in seconds since 1970.
     """
 
     resource: ResourceId
@@ -90,7 +91,10 @@ class PlacementPage(Struct, frozen=True):
 
 
 class NodeView(Struct, frozen=True):
-    """A super node as the manager knows it: `whole` and `filling` are resources, `upload_rate` is bytes a second."""
+    """A super node as the manager knows it: `whole` and `filling` are resources, `upload_rate` is bytes a second.
+
+    One that is `draining` is being stopped: it keeps what it has, for `patience`, and gets nothing new.
+    """
 
     node_id: NodeId
     url: str
@@ -105,6 +109,7 @@ class NodeView(Struct, frozen=True):
     whole: Count = 0
     filling: Count = 0
     upload_rate: float = 0.0
+    draining: bool = False
 
 
 class NodePage(Struct, frozen=True):
@@ -157,7 +162,8 @@ class RulePage(Struct, frozen=True):
 class Target(Struct, frozen=True):
     """What became of a rule in one ISP, on one super node (null: none).
 
-    `state` is ordered, filling, held, failed, waiting (no decision or no room yet), no-supernode, blocked or over.
+    `state` is ordered, filling, held, failed, going, waiting (no decision or no room yet), no-supernode, blocked or
+    over.
     """
 
     isp: Text

@@ -1,6 +1,7 @@
 """Which parts make up a running manager?"""
 
 from pathlib import Path
+from typing import Final
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
@@ -23,6 +24,9 @@ from p2sp.ops.metrics import serve_metrics
 from p2sp.ops.pages.config import serve_pages
 from p2sp.ops.service import RoleService
 from p2sp.statistics.client import StatisticsClient
+
+SETTLING: Final = 2.0
+"""Heartbeats after a start within which every super node that is there has reported."""
 
 
 def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime) -> RoleService:
@@ -49,6 +53,7 @@ def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime
         isps=config.supernode_isps,
         heartbeat_interval=config.heartbeat_seconds,
         patience=config.patience_seconds,
+        settling=SETTLING * config.heartbeat_seconds,
         dry_run=config.dry_run,
     )
     handlers = ManagerApi(manager, config.policy, limits)

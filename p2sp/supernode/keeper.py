@@ -160,7 +160,9 @@ class Keeper:
 
     def troubles(self) -> list[Trouble]:
         """Why what is ordered cannot be held, for the heartbeat."""
-        found = {shelf.resource: shelf.trouble for shelf in self._shelves.values() if shelf.ordered and shelf.trouble}
+        found = {
+            shelf.resource: shelf.complaint for shelf in self._shelves.values() if shelf.ordered and shelf.complaint
+        }
         listed = [Trouble(resource, reason[:MAX_REASON]) for resource, reason in (self._troubles | found).items()]
         return listed[:MAX_TROUBLES]
 

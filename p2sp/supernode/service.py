@@ -55,6 +55,8 @@ class Steering:
             uploaded=self._keeper.uploaded,
             held=self._keeper.held(),
             troubles=self._keeper.troubles(),
+            fills=self._config.fills,
+            fill_rate=self._config.fill_rate or 0,
         )
         try:
             answer = await self._manager.heartbeat(beat)

@@ -129,6 +129,15 @@ class Shelf:
         return self.filling is not None and self.node.reactor.seconds() - self.news_at < STUCK
 
     @property
+    def complaint(self) -> str:
+        """Why it is not whole and does not get on; empty for what is or does."""
+        if self.whole or self.moving:
+            return ""
+        if self.filling is not None:
+            return f"nobody gave a piece of it for {STUCK:.0f} s; who has it is looked for"
+        return self.trouble
+
+    @property
     def may_fill(self) -> bool:
         """Whether it lacks something, is not being filled, and did not fail just now."""
         return not self.whole and self.filling is None and self.node.reactor.seconds() >= self.retry_at

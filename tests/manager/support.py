@@ -1,7 +1,11 @@
 """What do the tests of the manager build again and again?"""
 
+from collections.abc import Iterable, Sequence
+
 from p2sp.manager.demand import Demand
-from p2sp.manager.placement import Decision, Limits
+from p2sp.manager.packing import Room
+from p2sp.manager.placement import Decision, Limits, PlacementPolicy, Plan, Situation
+from p2sp.manager.rules import Rule
 from p2sp.sketches.distinct import sketch_of
 from p2sp.statistics.schema import Rollup
 
@@ -68,3 +72,16 @@ def demand(
 def decision(resource: str = rid(1), node_id: str = "a" * 64, *, length: int = 64 * MIB, need: float = 1.5) -> Decision:
     """Something that was placed before."""
     return Decision("campus", resource, node_id, length, need, 1.0, 5.0, "hot: then")
+
+
+def decide(
+    policy: PlacementPolicy,
+    demands: Sequence[Demand],
+    rooms: Sequence[Room],
+    standing: Sequence[Decision] = (),
+    now: float = 9.0,
+    rules: Iterable[Rule] = (),
+    gone: Iterable[Decision] = (),
+) -> Plan:
+    """What a policy says to a situation on the campus."""
+    return policy.decide(Situation("campus", demands, rooms, standing, now, rules, gone))

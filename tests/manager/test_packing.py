@@ -99,7 +99,7 @@ def test_copies_of_one_resource_are_on_different_nodes() -> None:
 def test_a_newcomer_goes_where_it_is_held_already() -> None:
     for number in range(20):
         ranked = rendezvous(rid(number), rooms_of_three)
-        holder = attrs.evolve(ranked[-1], holds=frozenset({rid(number)}))
+        holder = attrs.evolve(ranked[-1], holds={rid(number): 1.0})
         (where,) = pack([Load("x", rid(number), 10, 1.0)], [*ranked[:-1], holder]).values()
         assert where == holder.node_id
 

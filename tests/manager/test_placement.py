@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from p2sp.manager.demand import Demand
 from p2sp.manager.packing import Room, rendezvous
-from p2sp.manager.placement import ADVANTAGE, CHANCE, RETURN, RETURN_AFTER, Decision, Plan
+from p2sp.manager.placement import Decision, Plan
 from p2sp.manager.policies import POLICIES, ThresholdPolicy, ValuePolicy
-from tests.manager.support import LIMITS, MIB, decision, demand, rid
+from p2sp.manager.rounds import ADVANTAGE, CHANCE, RETURN, RETURN_AFTER
+from tests.manager.support import LIMITS, MIB, decide, decision, demand, rid
 
 A, B, C = (Room(letter * 64, 256 * MIB) for letter in "abc")
 VALUE = ValuePolicy(LIMITS)
@@ -39,7 +40,7 @@ def names(decisions: Sequence[Decision]) -> list[str]:
 def value(
     demands: Sequence[Demand], rooms: Sequence[Room], standing: Sequence[Decision] = (), now: float = 9.0
 ) -> Plan:
-    return VALUE.decide("campus", demands, rooms, standing, now)
+    return decide(VALUE, demands, rooms, standing, now)
 
 
 def test_what_is_hot_and_slow_is_placed_and_the_reason_is_for_people() -> None:
@@ -117,7 +118,7 @@ def test_what_gave_way_comes_back_only_when_it_is_worth_more_than_then() -> None
 
     def back(volume: float, now: float, standing: Sequence[Decision] = (full,)) -> bool:
         again = attrs.evolve(tiny, volume=volume * MIB)
-        plan = VALUE.decide("campus", [large, again], [room], standing, now, (), [gone])
+        plan = decide(VALUE, [large, again], [room], standing, now, (), [gone])
         return rid(3) in names(plan.placed)
 
     assert not back(RETURN * 64 - 1, 101.0)
@@ -148,8 +149,8 @@ def test_whatever_happens_everything_fits_and_is_accounted_for(
     name: str, before: list[Demand], after: list[Demand], rooms: list[Room], later: list[Room]
 ) -> None:
     policy = POLICIES[name](LIMITS)
-    first = policy.decide("campus", before, rooms, (), 1.0)
-    second = policy.decide("campus", after, later, first.placed, 2.0)
+    first = decide(policy, before, rooms, (), 1.0)
+    second = decide(policy, after, later, first.placed, 2.0)
     for plan, fleet in ((first, rooms), (second, later)):
         assert len(set(names(plan.placed))) == len(plan.placed)
         assert all(each.reason and each.isp == "campus" for each in (*plan.placed, *plan.dropped))
@@ -159,7 +160,7 @@ def test_whatever_happens_everything_fits_and_is_accounted_for(
             assert {each.node_id for each in plan.placed} <= {room.node_id for room in fleet}
     assert set(names(first.placed)) <= set(names(second.placed)) | set(names(second.dropped))
     assert not set(names(second.placed)) & set(names(second.dropped))
-    assert policy.decide("campus", after[::-1], later, first.placed, 2.0) == second
+    assert decide(policy, after[::-1], later, first.placed, 2.0) == second
 
 
 def test_several_nodes_share_and_a_silent_one_hands_over() -> None:
@@ -223,8 +224,8 @@ def test_the_plain_rule_asks_for_volume_and_slowness_alone() -> None:
     hot_and_slow = demand(rid(1), clients=1, imported=0.0)
     fast = demand(rid(2), speed=8_000_001.0)
     cold = demand(rid(3), volume=1.0)
-    plan = policy.decide("campus", [hot_and_slow, fast, cold], [A], (), 1.0)
+    plan = decide(policy, [hot_and_slow, fast, cold], [A], (), 1.0)
     assert names(plan.placed) == [rid(1)]
     assert plan.placed[0].reason == "volume 96 MiB is at least 16 MiB and speed 900 kB/s at most 8.0 MB/s"
-    cured = policy.decide("campus", [demand(rid(1), speed=9e9)], [A], plan.placed, 2.0)
+    cured = decide(policy, [demand(rid(1), speed=9e9)], [A], plan.placed, 2.0)
     assert cured.placed == plan.placed

@@ -7,7 +7,7 @@ from p2sp.manager.packing import Room
 from p2sp.manager.placement import Limits, PlacementPolicy, Plan
 from p2sp.manager.policies import POLICIES
 from p2sp.manager.rules import Rule, RuleKind, in_force
-from tests.manager.support import LIMITS, MIB, decision, demand, rid
+from tests.manager.support import LIMITS, MIB, decide, decision, demand, rid
 
 ROOM = Room("a" * 64, 100 * MIB)
 PIN = Rule(3, RuleKind.PIN, rid(1), None, 64 * MIB, 0.0, None, "0" * 64, "exam week")
@@ -21,40 +21,40 @@ def policy(request: pytest.FixtureRequest) -> PlacementPolicy:
 
 def test_a_pin_needs_no_demand_and_pushes_out_what_is_hot(policy: PlacementPolicy) -> None:
     hot = demand(rid(2), volume=1e12)
-    standing = policy.decide("campus", [hot], [ROOM], (), 1.0).placed
-    plan = policy.decide("campus", [hot], [ROOM], standing, 2.0, [PIN])
+    standing = decide(policy, [hot], [ROOM], (), 1.0).placed
+    plan = decide(policy, [hot], [ROOM], standing, 2.0, [PIN])
     assert [(each.resource, each.reason) for each in plan.placed] == [
         (rid(1), "pinned by an operator (rule 3: exam week)")
     ]
     (gone,) = plan.dropped
     assert gone.reason == "gave way to what an operator wants there"
-    again = policy.decide("campus", [hot], [ROOM], plan.placed, 3.0, [PIN])
+    again = decide(policy, [hot], [ROOM], plan.placed, 3.0, [PIN])
     assert again == Plan(plan.placed, ())
 
 
 def test_when_a_preheat_is_over_demand_decides(policy: PlacementPolicy) -> None:
     preheat = attrs.evolve(PIN, kind=RuleKind.PREHEAT, until=10.0)
-    placed = policy.decide("campus", [], [ROOM], (), 1.0, [preheat]).placed
+    placed = decide(policy, [], [ROOM], (), 1.0, [preheat]).placed
     assert placed[0].reason == "preheated by an operator (rule 3: exam week)"
-    assert policy.decide("campus", [], [ROOM], placed, 9.9, [preheat]).placed == placed
-    wanted = policy.decide("campus", [demand()], [ROOM], placed, 10.0, [preheat])
+    assert decide(policy, [], [ROOM], placed, 9.9, [preheat]).placed == placed
+    wanted = decide(policy, [demand()], [ROOM], placed, 10.0, [preheat])
     assert [each.resource for each in wanted.placed] == [rid(1)]
-    (dropped,) = policy.decide("campus", [], [ROOM], placed, 10.0, [preheat]).dropped
+    (dropped,) = decide(policy, [], [ROOM], placed, 10.0, [preheat]).dropped
     assert dropped.reason == "demand fell to 0 B, below 4.0 MiB"
 
 
 def test_a_block_keeps_out_and_throws_out(policy: PlacementPolicy) -> None:
-    assert policy.decide("campus", [demand()], [ROOM], (), 1.0, [BLOCK]) == Plan((), ())
-    plan = policy.decide("campus", [demand()], [ROOM], [decision()], 1.0, [PIN, BLOCK])
+    assert decide(policy, [demand()], [ROOM], (), 1.0, [BLOCK]) == Plan((), ())
+    plan = decide(policy, [demand()], [ROOM], [decision()], 1.0, [PIN, BLOCK])
     assert plan.placed == ()
     assert plan.dropped[0].reason == "blocked by an operator (rule 4)"
 
 
 def test_what_fits_nowhere_is_not_placed_even_when_pinned(policy: PlacementPolicy) -> None:
     large = attrs.evolve(PIN, length=101 * MIB)
-    assert policy.decide("campus", [], [ROOM], (), 1.0, [large]) == Plan((), ())
+    assert decide(policy, [], [ROOM], (), 1.0, [large]) == Plan((), ())
     unknown = attrs.evolve(PIN, length=0)
-    assert policy.decide("campus", [], [ROOM], (), 1.0, [unknown]) == Plan((), ())
+    assert decide(policy, [], [ROOM], (), 1.0, [unknown]) == Plan((), ())
 
 
 def test_rules_hold_where_and_while_they_say() -> None:
@@ -71,7 +71,7 @@ def copies_of(policy: PlacementPolicy, rate: float, standing: Plan | None = None
     volume = rate * LIMITS.half_life / 0.6931471805599453
     rooms = [Room(letter * 64, 1024 * MIB) for letter in "abcd"]
     before = () if standing is None else standing.placed
-    return policy.decide("campus", [demand(volume=volume)], rooms, before, 9.0)
+    return decide(policy, [demand(volume=volume)], rooms, before, 9.0)
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))

@@ -160,6 +160,17 @@ class Filling(KeeperCase):
         await keeper.follow(wanted)
         await self.held(keeper, FOREST, BIG)
 
+    async def test_what_nobody_has_is_told_while_it_is_looked_for(self) -> None:
+        self.publish(TREE)
+        keeper = self.keeper(node=self.node(allowed=LOOPBACK, trackers=["https://127.0.0.1:1"]))
+        await keeper.follow([order(FOREST)])
+        self.assertEqual(keeper.troubles(), [])
+        keeper._shelves[FOREST].news_at -= 31.0
+        (trouble,) = keeper.troubles()
+        self.assertEqual(trouble.reason, "nobody gave a piece of it for 30 s; who has it is looked for")
+        await keeper.follow([])
+        self.assertEqual(keeper.troubles(), [])
+
     async def test_what_the_index_does_not_know_does_not_hinder_the_rest(self) -> None:
         keeper = self.keeper()
         await keeper.follow([order("ab" * 32, 5.0), order(SMALL)])
