@@ -2,112 +2,19 @@
 
 from typing import Any, cast
 
-import attrs
 import pytest
-from twisted.internet import reactor as installed_reactor
-from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
-from twisted.trial.unittest import TestCase
 
-from p2sp.manager.control import Manager
-from p2sp.manager.demand import DemandTable
-from p2sp.manager.policies import ThresholdPolicy, ValuePolicy
+from p2sp.manager.policies import ThresholdPolicy
 from p2sp.manager.rules import RuleKind
 from p2sp.manager.ruling import UnknownLengthError
-from p2sp.manager.schema import Heartbeat, HeartbeatAnswer, Held, RuleRequest, Trouble
-from p2sp.manager.store import SqlNodeRegistry
-from p2sp.manager.store import metadata as manager_tables
-from p2sp.net.errors import Unreachable
-from p2sp.ops.database import Database
-from p2sp.statistics.schema import RollupPage, Sample
-from p2sp.statistics.store import SqlStatisticsStore
-from p2sp.statistics.tables import metadata as statistics_tables
-from p2sp.tracker.schema import Counters, Event
+from p2sp.manager.schema import Held, RuleRequest, Trouble
+from tests.manager.cases import NODE_A, NODE_B, OPERATOR, START, ManagerCase
 from tests.manager.support import LIMITS, MIB, rid
 
-reactor: Any = installed_reactor
 
-START = 1_000_000.0
-NODE_A, NODE_B = "a" * 64, "b" * 64
-OPERATOR = "e" * 64
-ISPS = {"10.1.0.1": "campus", "10.1.0.2": "campus", "10.2.0.1": "town"}
-
-
-@attrs.define
-class Statistics:
-    """The statistics server's own store, without the network between, and able to be away."""
-
-    store: SqlStatisticsStore
-    away: bool = False
-    asked: list[int] = attrs.field(factory=list)
-
-    async def rollups(self, cursor: int) -> RollupPage:
-        self.asked.append(cursor)
-        if self.away:
-            raise Unreachable("https://statistics.example", "nobody is there")
-        return await self.store.page(cursor, 3)
-
-
-class ControlTests(TestCase):
-    """The loop over real stores, in virtual time."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(START)
-        self.registry = SqlNodeRegistry(self.database(manager_tables))
-        self.statistics = Statistics(self.new_statistics())
-        self.sessions = 0
-        self.manager = self.start()
-
-    def database(self, tables: Any) -> Database:
-        database = Database(reactor, "sqlite://", tables)
-        database.open()
-        self.addCleanup(database.close)
-        return database
-
-    def new_statistics(self) -> SqlStatisticsStore:
-        return SqlStatisticsStore(self.database(statistics_tables), interval=10.0)
-
-    def start(self, **options: Any) -> Manager:
-        return Manager(
-            self.registry,
-            self.statistics,
-            DemandTable(LIMITS.half_life),
-            ValuePolicy(LIMITS),
-            now=self.clock.seconds,
-            isp_of=ISPS.get,
-            isps={"f" * 64: "by hand"},
-            heartbeat_interval=5.0,
-            **options,
-        )
-
-    async def download(self, resource: str = rid(1), *, isp: str = "campus", clients: int = 3) -> None:
-        """Some clients fetch 64 MiB each, slowly, from outside."""
-        for number in range(clients):
-            self.sessions += 1
-            sample = Sample(
-                session=f"{self.sessions:032x}",
-                resource=resource,
-                node_id=f"{number:064x}",
-                at=self.clock.seconds(),
-                event=Event.COMPLETED,
-                counters=Counters(server=64 * MIB),
-                length=64 * MIB,
-                left=0,
-                isp=isp,
-                rate=500_000,
-            )
-            answer = await self.statistics.store.take([sample], self.clock.seconds())
-            assert answer.accepted == 1
-
-    async def beat(self, node_id: str = NODE_A, address: str = "10.1.0.1", **held: Any) -> HeartbeatAnswer:
-        beat = Heartbeat(url="https://node.example:9006", port=9007, capacity=256 * MIB, used=0, **held)
-        return await self.manager.heartbeat(node_id, address, beat)
-
-    async def turn(self) -> None:
-        while await self.manager.sync():
-            pass
-        await self.manager.decide()
+class ControlTests(ManagerCase):
+    """One turn after the other."""
 
     async def test_hot_and_slow_becomes_an_order_with_a_reason(self) -> None:
         await self.download()
