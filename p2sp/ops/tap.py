@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 from twisted.python import usage
@@ -13,6 +13,8 @@ from twisted.python import usage
 from p2sp.net.errors import NetError
 from p2sp.ops.config import Base, ConfigError, load_config
 from p2sp.ops.service import CannotStart
+
+DEFAULT_PIDFILE: Final = "twistd.pid"
 
 
 class RoleOptions(usage.Options):
@@ -34,6 +36,8 @@ class RoleOptions(usage.Options):
 
     config: msgspec.Struct
     config_path: Path
+    parent: Any = None
+    """Twisted's own options, where twistd does the asking."""
 
     @property
     def name(self) -> str:
@@ -43,11 +47,15 @@ class RoleOptions(usage.Options):
     def longdesc(self) -> str:
         """What `--help` ends with."""
         return (
-            f"Runs the {self.role} of a p2sp network. Everything is set in one TOML file; `p2sp site init DIR` "
-            f"writes one for each role. To try it in the foreground: "
-            f"`twistd -n {self.name} --config etc/{self.role}.toml`. To check a file after editing: "
+            "Everything is set in one TOML file: `p2sp site init DIR` writes one for each role of a p2sp network, and "
+            f"the folder etc of the sources has commented examples. To run it in the foreground: "
+            f"`twistd -n {self.name} --config FILE`. To check a file after editing: "
             f"`twistd -n {self.name} --config FILE --check-config`."
         )
+
+    def load(self, config_path: Path) -> msgspec.Struct:
+        """Read the configuration: override to say more of one that cannot be used. Raises ConfigError."""
+        return load_config(config_path, self.config_type)
 
     def check(self, config: msgspec.Struct, config_path: Path) -> None:
         """Look deeper than types can: override, and raise ConfigError or ValueError for what does not fit."""
@@ -59,8 +67,11 @@ class RoleOptions(usage.Options):
             raise usage.UsageError(f"{self.name} needs --config PATH")
         self.config_path = Path(given)
         sys.excepthook = _show_failed_start
+        if self.parent is not None and self.parent["nodaemon"] and self.parent["pidfile"] == DEFAULT_PIDFILE:
+            # A foreground process is found without it, and two roles run from one folder would take it from each other.
+            self.parent["pidfile"] = ""
         with clean_exit(self.role):
-            self.config = load_config(self.config_path, self.config_type)
+            self.config = self.load(self.config_path)
             try:
                 self.check(self.config, self.config_path)
             except ValueError as error:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 from twisted.python.usage import UsageError
+from twisted.scripts._twistd_unix import ServerOptions
 
 from p2sp.net.errors import BadIdentity
 from p2sp.ops.config import Base, ConfigError, parse_size
@@ -52,6 +53,19 @@ def test_a_configuration_is_loaded(tmp_path: Path, flag: str) -> None:
 def test_without_a_configuration_nothing_runs() -> None:
     with pytest.raises(UsageError, match="p2sp-baker needs --config"):
         BakerOptions().parseOptions([])
+
+
+@pytest.mark.parametrize(
+    ("words", "pidfile"),
+    [(["-n"], ""), ([], "twistd.pid"), (["-n", "--pidfile=my.pid"], "my.pid"), (["--pidfile="], "")],
+)
+def test_roles_in_the_foreground_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], pidfile: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    twistd = ServerOptions()
+    twistd.parseOptions([*words, "p2sp-index", "-c", write(tmp_path, GOOD)])
+    assert twistd["pidfile"] == (str(tmp_path / pidfile) if pidfile else "")
 
 
 def test_a_good_configuration_is_called_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from p2sp.ops.config import ConfigError
 from p2sp.site.config import SiteConfig, load_roles
 from p2sp.site.init import HOME, init_site, parse_isps
 from p2sp.site.layout import NetworkFolder, Service
+from p2sp.site.tap import Options
 
 ROLES = ("index", "tracker", "statistics", "manager", "supernode")
 
@@ -172,6 +173,17 @@ def test_a_site_without_one_of_its_files_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_roles(SiteConfig(), tmp_path / "p2sp-site.toml")
     assert str(caught.value) == f"{tmp_path / 'tracker.toml'}: No such file or directory"
+
+
+def test_what_clients_are_given_is_told_from_what_the_services_run_on(tmp_path: Path) -> None:
+    init_site(tmp_path, "127.0.0.1", 9400, [])
+    hint = r"site\.toml: \$\.authority is not a setting; .* is p2sp-site\.toml beside it$"
+    with pytest.raises(ConfigError, match=hint):
+        Options().load(tmp_path / "site.toml")
+    (tmp_path / "p2sp-site.toml").rename(tmp_path / "other.toml")
+    with pytest.raises(ConfigError, match=r"\$\.authority is not a setting$"):
+        Options().load(tmp_path / "site.toml")
+    assert Options().load(tmp_path / "other.toml") == SiteConfig()
 
 
 def test_the_network_map_is_json_that_others_read_too(tmp_path: Path) -> None:
