@@ -31,7 +31,7 @@ class ManagerMetrics:
         rate: dict[tuple[str, ...], float] = {}
         for node in nodes:
             isp = node.isp or ""
-            there[isp, "alive" if node.alive else "silent"] += 1
+            there[isp, "silent" if not node.alive else "draining" if node.draining else "alive"] += 1
             if node.alive:
                 capacity[isp,] += node.capacity
                 used[isp,] += node.used

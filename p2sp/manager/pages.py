@@ -28,7 +28,7 @@ REMEMBERED: Final = 120
 """Samples of a super node's load that are kept."""
 
 FULL: Final = 0.9
-_TONES: Final = {"held": "good", "filling": "busy", "ordered": "calm", "failed": "bad"}
+_TONES: Final = {"held": "good", "filling": "busy", "ordered": "calm", "failed": "bad", "going": "busy"}
 
 
 class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +107,9 @@ class ManagerPage:
     def _node(self, node: NodeView, now: float) -> Tag:
         share = node.used / node.capacity if node.capacity else 1.0
         fill = f"{in_bytes(node.used)} of {in_bytes(node.capacity)}, {in_percent(share)} full"
-        state = badge("alive", "good") if node.alive else badge("silent", "bad")
+        state = badge("silent", "bad")
+        if node.alive:
+            state = badge("draining", "busy") if node.draining else badge("alive", "good")
         host = f"[{node.address}]" if ":" in node.address else node.address
         return el(
             "article",

@@ -88,6 +88,10 @@ class ManagerPageTests(TestCase):
         assert "hot: then" not in elsewhere
         assert "<h3>town" in elsewhere
         assert "<h3>campus" not in elsewhere
+        await self.beat(draining=True)
+        text = await self.text()
+        assert '<h3>campus<span class="badge busy">draining</span></h3>' in text
+        assert '<span class="badge busy">going</span>' in text
         self.clock.advance(60.0)
         assert '<span class="badge bad">silent</span>' in await self.text()
 
