@@ -26,6 +26,7 @@ from p2sp.supernode.interfaces import ICacheView
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.relay import Relay
 from p2sp.supernode.stream import Pace
+from p2sp.supernode.turns import Turns
 from p2sp.supernode.web import CacheResource
 from p2sp.supernode.window import Window
 
@@ -45,7 +46,13 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def add_workers(
-    role: RoleService, config: SuperNodeConfig, config_path: Path, state: Path, keeper: Keeper, reactor: Any
+    role: RoleService,
+    config: SuperNodeConfig,
+    config_path: Path,
+    state: Path,
+    keeper: Keeper,
+    turns: Turns,
+    reactor: Any,
 ) -> None:
     """To the process that owns the cache: start the others, and answer what they cannot."""
 
@@ -55,7 +62,7 @@ def add_workers(
         return {}
 
     inner = Api(None, reactor, role="supernode", rate_limit=None)
-    inner.mount("/r", CacheResource(keeper, reactor))
+    inner.mount("/r", CacheResource(keeper, reactor, turns=turns))
     inner.route("POST", "/v1/served", count, body=Account)
     site = make_site(inner)
     socket = state / SOCKET
@@ -97,7 +104,7 @@ def make_worker(
             window.give_back(given)
 
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
-    api.mount("/r", shop_window(config, window, reactor, elsewhere=relay.answer))
+    api.mount("/r", shop_window(config, window, Turns(reactor), reactor, elsewhere=relay.answer))
     role.on_start("starting the disk", pool.start)
     role.every(PARENT_LOOK, watch_parent(reactor), "looking whether the first process lives")
     role.every(ACCOUNT, account, "telling what was given")
@@ -112,6 +119,7 @@ def make_worker(
 def shop_window(
     config: SuperNodeConfig,
     cache: ICacheView,
+    turns: Turns,
     reactor: Any,
     *,
     elsewhere: Callable[[Any], Awaitable[None]] | None = None,
@@ -119,4 +127,5 @@ def shop_window(
     """The cache as HTTPS clients see it; what may be given away a second is divided among the processes."""
     rate = config.upload_rate
     pace = Pace(bucket=bucket(None if rate is None else max(rate // config.workers, 1)))
-    return CacheResource(cache, reactor, pace=pace, rates=RateTable(config.requests_limit), elsewhere=elsewhere)
+    rates = RateTable(config.requests_limit)
+    return CacheResource(cache, reactor, pace=pace, turns=turns, rates=rates, elsewhere=elsewhere)

@@ -13,13 +13,13 @@ from zope.interface import implementer
 
 from p2sp.net.throttle import TokenBucket
 from p2sp.storage.interfaces import IPieceStore, StorageError
+from p2sp.supernode.turns import Turns
 
 RUN: Final = 256 * 1024
-"""Bytes of the largest read."""
+"""Bytes of the largest read, and of what is written in one turn."""
 
-SHARED_RUNS: Final = 4 * 1024 * 1024
-CROWDED_RUN: Final = 64 * 1024
-"""Where there are many streams, these bytes are divided among them, but down to so many for each."""
+FIRST_RUN: Final = 64 * 1024
+"""Bytes of the first write: those who have nothing yet are many at times."""
 
 SMALLEST_RUN: Final = 16 * 1024
 OUTSTANDING: Final = 2
@@ -82,7 +82,7 @@ async def arrival(
 class Stream:
     """One answer's body: positions `start` to `stop` of a store, written to a consumer that may pause it.
 
-    `sent` is told the bytes of every write, `streams` says how many there are. The consumer sees the true bytes in
+    `sent` is told the bytes of every write, `turns` says when there may be one. The consumer sees the true bytes in
     order, or fewer of them.
     """
 
@@ -97,9 +97,10 @@ class Stream:
         pace: Pace,
         wanted: Callable[[int], None],
         sent: Callable[[int], None],
-        streams: Callable[[], int] = lambda: 1,
+        turns: Turns,
     ) -> None:
         self._store = store
+        self._start = start
         self._at = start
         self._stop = stop
         self._consumer = consumer
@@ -107,8 +108,9 @@ class Stream:
         self._pace = pace
         self._wanted = wanted
         self._sent = sent
-        self._streams = streams
+        self._turns = turns
         self._reads: deque[tuple[int, Deferred[bytes]]] = deque()
+        self._begun = False
         self._paused = False
         self._resumed: Deferred[None] | None = None
 
@@ -151,8 +153,7 @@ class Stream:
                 self._took_back(length)
                 return
             self._at += length
-            self._consumer.write(data)
-            self._sent(length)
+            self._put(data)
 
     def _read_ahead(self) -> None:
         while len(self._reads) < OUTSTANDING and self._at < self._stop:
@@ -163,8 +164,8 @@ class Stream:
             self._at = end
 
     def _run(self) -> int:
-        """Bytes for the next write: less when many want theirs in the same turn of the event loop."""
-        return min(self._pace.run, max(SHARED_RUNS // self._streams(), CROWDED_RUN))
+        """Bytes for the next read."""
+        return min(self._pace.run, FIRST_RUN if self._at == self._start else RUN)
 
     def _readable(self, start: int, stop: int) -> int:
         """Where the verified bytes that begin at `start` end, at `stop` at the latest."""
@@ -189,19 +190,21 @@ class Stream:
 
     async def _write(self, data: bytes) -> None:
         await self._may_write(len(data))
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        self._begun = True
         self._consumer.write(data)
         self._sent(len(data))
 
     async def _may_write(self, count: int) -> None:
-        """Wait until the rate and the client allow so many bytes; they count as sent."""
-        if self._pace.bucket is None:
-            await self._ready()
-            return
-        delay = self._pace.bucket.take(count, self._clock.seconds())
+        """Wait until the rate, the client and the others allow so many bytes; they count as sent."""
+        delay = 0.0 if self._pace.bucket is None else self._pace.bucket.take(count, self._clock.seconds())
         try:
             if delay > 0:
                 await deferLater(self._clock, delay)
             await self._ready()
+            await self._turns.take(count, first=not self._begun)
         except BaseException:
             self._took_back(count)
             raise

