@@ -22,6 +22,7 @@ from zope.interface import implementer
 from p2sp.net.addresses import host_port
 from p2sp.net.errors import IdentityMismatch, NetError
 from p2sp.net.reading import Gathering, widen
+from p2sp.net.sending import SendBuffer
 from p2sp.net.trust import negotiated, peer_node_id
 from p2sp.resource.layout import Block
 from p2sp.schedule.spans import Kind
@@ -82,6 +83,7 @@ class PeerLink(TwistedProtocol, Gathering):
         self.node_id = ""
         self.address: tuple[str, int] = ("", 0)
         self.session = Session()
+        self.buffer = SendBuffer()
         self.uploader: Uploader | None = None
         self.taker: BlockTaker | None = None
         self.is_joined = False
@@ -211,6 +213,8 @@ class PeerLink(TwistedProtocol, Gathering):
         peer: IAddress = self._transport().getPeer()
         self.address = (str(getattr(peer, "host", "")), int(getattr(peer, "port", 0)))
         widen(self.transport)
+        # What is said together is written together: none of it shall wait for an acknowledgement.
+        self._transport().setTcpNoDelay(True)
         self._deadline = self.clock.callLater(self.patience, self._late)
         if self.closing:
             self._transport().abortConnection()
@@ -252,11 +256,13 @@ class PeerLink(TwistedProtocol, Gathering):
         self._owner.lost(self, self._reason)
 
     def pauseProducing(self) -> None:
-        self._silence.filled(self.clock.seconds())
+        self.buffer.filled(now := self.clock.seconds())
+        self._silence.filled(now)
         if self.uploader is not None:
             self.uploader.pause()
 
     def resumeProducing(self) -> None:
+        self.buffer.drained(self.clock.seconds())
         self._silence.drained()
         if self.uploader is not None:
             self.uploader.resume()

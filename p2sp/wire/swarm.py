@@ -131,6 +131,7 @@ class Swarm:
             self._gate,
             flush=link.flush,
             uploaded=lambda count: self._uploaded(link, count),
+            room=lambda: link.buffer.size,
         )
 
     def _name_for(self, link: PeerLink) -> bytes:
@@ -176,6 +177,7 @@ class Swarm:
         """Something was said on one of the links. Raises RemoteProtocolError."""
         match event:
             case Request() if link.uploader is not None:
+                link.buffer.limit(link.transport)
                 link.uploader.wanted(event)
             case HashRequest() if link.uploader is not None:
                 link.uploader.asked(event)

@@ -17,7 +17,7 @@ from p2sp.wire.metadata import Library
 from p2sp.wire.session import Session
 
 RUN: Final = 256 * 1024
-"""Bytes read from the store at a time, when requests follow one another."""
+"""Bytes read from the store at a time, when requests follow one another, and the link's buffer takes as much."""
 
 READS: Final = 2
 """Runs of one link that are being read or wait to be sent."""
@@ -141,7 +141,8 @@ class _Run:
 class Uploader:
     """Answers the requests of one link, each once, from the store and the descriptor.
 
-    While paused it begins nothing; what is being read then is still sent, at most `READS` runs.
+    While paused it begins nothing; what is being read then is still sent, at most `READS` runs. `room` tells how many
+    bytes the link sends in a moment: what was handed to it cannot be taken back.
     """
 
     _log = Logger()
@@ -154,12 +155,14 @@ class Uploader:
         *,
         flush: Callable[[], None],
         uploaded: Callable[[int], None],
+        room: Callable[[], int] = lambda: RUN,
     ) -> None:
         self._session = session
         self._offer = offer
         self._gate = gate
         self._flush = flush
         self._uploaded = uploaded
+        self._room = room
         self._requests: deque[Request] = deque()
         self._questions: deque[int | HashRequest] = deque()
         self._ready: deque[tuple[Request, memoryview, bool]] = deque()
@@ -244,7 +247,8 @@ class Uploader:
         first = self._requests.popleft()
         run = [first]
         end = first.begin + first.length
-        while self._requests and end - first.begin < RUN:
+        most = min(RUN, self._room())
+        while self._requests and end - first.begin < most:
             following = self._requests[0]
             if (following.piece, following.begin) != (first.piece, end) or following not in self._session.pending:
                 break
