@@ -60,6 +60,16 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
         yield Doomed(lab, file, url, resource)
 
 
+@pytest.fixture(scope="module")
+def seeded(network: Doomed) -> Doomed:
+    """A peer that has the file and does not run yet; its clients ask no index, which would name a mirror."""
+    lab = network.lab
+    lab.site("tracker-only.toml", index=None)
+    lab.add_node("peer", "peer", NORTH + "5", folder="seed", scan_interval=0.5, max_upload=RATE)
+    lab.seed("seed", network.resource, network.file.path)
+    return network
+
+
 @pytest.fixture(autouse=True)
 def quiet(network: Doomed) -> Iterator[None]:
     """No death leaves a traceback with the living."""
@@ -101,36 +111,32 @@ def test_all_services_dead_leaves_a_plain_download(network: Doomed) -> None:
     lab = network.lab
     download = lab.get(network.resource)
     download.until_written(SIZE // 8)
-    names = list(lab.services)
+    names = list(lab.running)
     for name in names:
         lab.kill(name)
     download.is_right(network.file)
     lab.start(*names)
 
 
-def test_a_peer_that_dies_at_nine_tenths(network: Doomed) -> None:
-    lab = network.lab
-    # The index would name the mirror of the others.
-    lab.site("tracker-only.toml", index=None)
-    lab.add_node("peer", "peer", NORTH + "5", folder="seed", scan_interval=0.5, max_upload=RATE)
-    lab.seed("seed", network.resource, network.file.path)
+def test_a_peer_that_dies_at_nine_tenths(seeded: Doomed) -> None:
+    lab = seeded.lab
     lab.start("peer")
     lab.running["peer"].wait_for("seeding big.bin")
-    download = lab.get(f"magnet:?xt=urn:btmh:1220{network.resource}", "--mirror", network.url, site="tracker-only.toml")
+    download = lab.get(f"magnet:?xt=urn:btmh:1220{seeded.resource}", "--mirror", seeded.url, site="tracker-only.toml")
     download.until_written(SIZE * 9 // 10)
     lab.kill("peer")
-    download.is_right(network.file)
+    download.is_right(seeded.file)
     assert download.by_kind["peer"] > 0
 
 
-def test_an_origin_that_dies_when_a_peer_has_everything(network: Doomed) -> None:
-    lab = network.lab
-    url, origin = lab.origin(network.file, RATE / 4)
-    lab.site("tracker-only.toml", index=None)
+def test_an_origin_that_dies_when_a_peer_has_everything(seeded: Doomed) -> None:
+    lab = seeded.lab
+    url, origin = lab.origin(seeded.file, RATE / 4)
     lab.start("peer")
     lab.running["peer"].wait_for("seeding big.bin")
-    download = lab.get(f"magnet:?xt=urn:btmh:1220{network.resource}", "--mirror", url, site="tracker-only.toml")
+    download = lab.get(f"magnet:?xt=urn:btmh:1220{seeded.resource}", "--mirror", url, site="tracker-only.toml")
     download.until_written(SIZE // 4)
     origin.kill()
-    download.is_right(network.file)
+    download.is_right(seeded.file)
+    lab.kill("peer")
     assert download.by_kind["peer"] > SIZE // 4
