@@ -31,7 +31,7 @@ imports: $(VENV)/.dev
 
 # Two at a time: integration tests mostly wait for processes and deadlines.
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
