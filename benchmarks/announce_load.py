@@ -100,6 +100,26 @@ def complete(answer: bytearray) -> bool:
     return bool(end) and at >= 0 and len(body) >= int(head[at + 15 :].split(b"\r\n", 1)[0])
 
 
+def native_request(chance: random.Random, swarms: int, session: str) -> bytes:
+    """An announce of one of our nodes."""
+    body = json.dumps(
+        {
+            "resource": f"{chance.randrange(swarms):040x}" + "0" * 24,
+            "session": session,
+            "event": "progress",
+            "port": 6881,
+            "length": 4_000_000_000,
+            "left": chance.randrange(1, 4_000_000_000),
+            "counters": {"server": 1, "supernode": 2, "peer_local": 3, "peer_remote": 4, "up": 5},
+            "rate": 1_000_000,
+        }
+    )
+    return (
+        f"POST /v1/announce HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
 def tls(load: Load, port: int, connections: int, swarms: int, ca: str, keys: list[str]) -> None:
     """Announces over connections that are kept."""
     chance = random.Random(4)
@@ -108,24 +128,6 @@ def tls(load: Load, port: int, connections: int, swarms: int, ca: str, keys: lis
     began: dict[int, float] = {}
     answers: dict[int, bytearray] = {}
 
-    def request(session: str) -> bytes:
-        body = json.dumps(
-            {
-                "resource": f"{chance.randrange(swarms):040x}" + "0" * 24,
-                "session": session,
-                "event": "progress",
-                "port": 6881,
-                "length": 4_000_000_000,
-                "left": chance.randrange(1, 4_000_000_000),
-                "counters": {"server": 1, "supernode": 2, "peer_local": 3, "peer_remote": 4, "up": 5},
-                "rate": 1_000_000,
-            }
-        )
-        return (
-            f"POST /v1/announce HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
-
     for number in range(connections):
         context = ssl.create_default_context(cafile=ca)
         context.load_cert_chain(keys[number % len(keys)])
@@ -133,7 +135,7 @@ def tls(load: Load, port: int, connections: int, swarms: int, ca: str, keys: lis
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         poll.register(sock, select.EPOLLIN)
         session = f"{number:032x}"
-        talks[sock.fileno()] = (sock, lambda name=session: request(name))  # type: ignore[misc]
+        talks[sock.fileno()] = (sock, lambda name=session: native_request(chance, swarms, name))  # type: ignore[misc]
     for number, (sock, make) in talks.items():
         began[number], answers[number] = time.perf_counter(), bytearray()
         sock.send(make())

@@ -1,6 +1,7 @@
 """How many announces do ours, opentracker and bittorrent-tracker take, with the same load on one core each?
 
     python benchmarks/announces.py [--quick] [--bittorrent-tracker FOLDER]
+    python benchmarks/announces.py flood [--quick]
 
 Needs opentracker, and for the third `npm install --ignore-scripts bittorrent-tracker` in some folder, whose
 `node_modules/bittorrent-tracker` FOLDER names; what is not there is left out. Servers run on the first core and the
@@ -22,6 +23,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import announce_flood
 
 from p2sp.locality.network_map import NetworkMap
 from p2sp.net.authority import Authority
@@ -174,6 +177,29 @@ def native(folder: Path, seconds: float, peers: int) -> None:
     print(f"  {said[said.index('bytes a peer') :].splitlines()[0]}")
 
 
+def flooded(folder: Path, seconds: float) -> None:
+    """Ten times what a tracker can take, while others want to be served."""
+    port = free_port()
+    (folder / "tracker.toml").write_text(CONFIG.format(tls=port, http=free_port()))
+    keys = [str(folder / f"key-{number}.pem") for number in range(CONNECTIONS)]
+    for key in keys:
+        save_identity(create_identity(), Path(key))
+    command = [sys.executable, str(HERE / "announce_server.py"), str(folder / "tracker.toml"), "0", str(SWARMS)]
+    with server(command, port, folder) as (pid, _):
+        found = load("tls", pid, port, seconds / 3, str(folder / "pki" / "ca.pem"), *keys)
+    row("capacity: native over TLS, kept, no limits", found)
+    announce_flood.pin(LOAD_CORE)
+    for kind in ("native", "bep3"):
+        ports = free_port(), free_port(), free_port()
+        (folder / "flood.toml").write_text(announce_flood.CONFIG.format(tls=ports[0], http=ports[1], metrics=ports[2]))
+        twistd = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "p2sp-tracker"]
+        with server([*twistd, "--config", str(folder / "flood.toml")], ports[0], folder) as (pid, log):
+            announce_flood.flood(folder, pid, ports, kind, 10 * found["rate"], seconds)
+            if "Traceback" in (said := log.read_text(errors="replace")):
+                print(f"  the tracker's log has {said.count('Traceback')} tracebacks, the first:")
+                print(said[said.index("Traceback") :][:3000])
+
+
 def look_ups(count: int) -> None:
     """From address to ISP, on one core."""
     chance = random.Random(1)
@@ -199,6 +225,7 @@ def look_ups(count: int) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("case", nargs="?", choices=["rates", "flood"], default="rates")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, fewer peers")
     parser.add_argument("--bittorrent-tracker", help="where npm put it")
     parser.add_argument("--peers", type=int, default=100_000)
@@ -210,6 +237,9 @@ def main() -> None:
         authority.save(folder / "pki")
         save_identity(authority.issue("tracker", ["127.0.0.1"], "tracker"), folder / "tracker.pem")
         print(f"{'':<44}{'a second':>9}{'a CPU sec.':>11}{'p50 ms':>8}{'p99 ms':>8}{'failed':>8}")
+        if given.case == "flood":
+            flooded(folder, 4 * seconds if given.quick else seconds)
+            return
         bep3(folder, seconds, given.bittorrent_tracker)
         native(folder, seconds, 10_000 if given.quick else given.peers)
         look_ups(50_000 if given.quick else 300_000)

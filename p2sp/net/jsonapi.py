@@ -26,7 +26,7 @@ from p2sp.net.errors import Overloaded
 from p2sp.net.ratelimit import RateLimit, RateTable
 from p2sp.net.routes import Handler, Pattern, Route, RouteTable
 from p2sp.net.trust import Caller, Examined, Trust, peer_certificate
-from p2sp.net.web import BoundedSite
+from p2sp.net.web import BoundedChannel, BoundedSite
 
 __all__ = ["Api", "ApiError", "Call", "RateLimit", "Reply", "make_site"]
 
@@ -303,12 +303,17 @@ def _send(request: Any, reply: Reply) -> None:
         headers.setRawHeaders("Content-Type", [reply.content_type])
     for name, value in reply.headers.items():
         headers.setRawHeaders(name, [value])
+    if "Retry-After" in reply.headers and isinstance(request.channel, BoundedChannel):
+        request.channel.turned_down()
     if reply.status not in (204, 304):
         headers.setRawHeaders("Content-Length", [str(len(reply.body))])
         request.write(reply.body if request.method != b"HEAD" else b"")
     request.finish()
 
 
-def make_site(api: Api, *, timeout: float = 60.0) -> BoundedSite:
-    """The web site of an API, for a listener: bounded bodies, connections and times, and it can be drained."""
-    return BoundedSite(api, api, api.clock, timeout=timeout)
+def make_site(api: Api, *, timeout: float = 60.0, read_size: int | None = None) -> BoundedSite:
+    """The web site of an API, for a listener: bounded bodies, connections and times, and it can be drained.
+
+    `read_size` is for what has many clients with little to say; see `BoundedSite`.
+    """
+    return BoundedSite(api, api, api.clock, timeout=timeout, read_size=read_size)

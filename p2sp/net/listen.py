@@ -92,6 +92,14 @@ def _explained(address: str, error: CannotListenError) -> CannotListen:
     return CannotListen(address, getattr(cause, "strerror", None) or str(cause))
 
 
+class _TlsFactory(TLSMemoryBIOFactory):
+    """Lets the inner factory turn connections away, which Twisted's own trips over."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        inner = self.wrappedFactory.buildProtocol(addr)
+        return None if inner is None else self.protocol(self, inner)
+
+
 def listen_tls(
     reactor: IReactorTCP,
     address: str,
@@ -101,5 +109,5 @@ def listen_tls(
     shared: bool = False,
 ) -> IListeningPort:
     """Listen with TLS at `address`, at once; raises CannotListen naming the address and the reason."""
-    wrapped = TLSMemoryBIOFactory(context, False, factory, IReactorTime(reactor))
+    wrapped = _TlsFactory(context, False, factory, IReactorTime(reactor))
     return listen_tcp(reactor, address, wrapped, shared=shared)

@@ -11,6 +11,8 @@ from p2sp.net.throttle import TokenBucket
 MOST_CLIENTS: Final = 16_384
 # What one subscriber of an IPv6 provider holds; a limit per address would be no limit.
 IPV6_PREFIX: Final = 64
+AT_ONCE: Final = 8
+"""Calls that a client may make at once however dear they are."""
 
 
 @attrs.frozen
@@ -32,8 +34,12 @@ class RateTable:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def wait(self, address: str, now: float) -> float:
-        """Count a call from `address`: 0.0 when it may go on, else in how many seconds it may be tried again."""
+    def wait(self, address: str, now: float, price: float = 1.0) -> float:
+        """Count a call from `address`: 0.0 when it may go on, else in how many seconds it may be tried again.
+
+        It counts as `price` calls, at least 1.0 and no more than the burst. The dearer a call, the less is left of
+        what clients saved up at leisure, down to what is good for `AT_ONCE` calls.
+        """
         client = client_key(address)
         bucket = self._buckets.get(client)
         if bucket is None:
@@ -42,7 +48,9 @@ class RateTable:
             bucket = self._buckets[client] = TokenBucket(self.limit.rate, self.limit.burst)
         else:
             self._buckets.move_to_end(client)
-        return bucket.try_take(1, now)
+        if price > 1.0:
+            bucket.trim(max(AT_ONCE * price, self.limit.burst / price**2))
+        return bucket.try_take(price, now)
 
 
 def client_key(address: str) -> str:

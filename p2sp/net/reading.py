@@ -4,6 +4,10 @@ Every delivery climbs the same stairs of protocols, parsers and books, whatever 
 that climb. Twisted reads at most 64 KiB from a socket at a time, and TLS hands up each record (16 KiB) for itself.
 """
 
+import socket
+from array import array
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import Any, Final
 
 import attrs
@@ -24,11 +28,45 @@ READ: Final = 256 * 1024
 
 def widen(transport: Any) -> None:
     """Let the socket below a transport, TLS or not, be read (and its writes be queued) in portions of `READ`."""
+    read_in(transport, READ)
+
+
+def read_in(transport: Any, size: int) -> None:
+    """Let the socket below a transport, TLS or not, be read (and its writes be queued) in portions of `size` bytes."""
+    below = _socket_below(transport)
+    if below is not None:
+        below.bufferSize = size
+
+
+def narrow(transport: Any, window: int) -> None:
+    """Let the kernel hold no more than `window` bytes that nobody has read yet.
+
+    Who reads slowly on purpose else has megabytes there, all for nothing if the connection is then cut.
+    """
+    below = _socket_below(transport)
+    if below is not None:
+        # The kernel takes twice as much, for its own books.
+        below.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window // 2)
+
+
+def unread(transport: Any) -> int:
+    """Bytes that the kernel holds for a transport, TLS or not: they have come, and nobody has read them."""
+    below = _socket_below(transport)
+    if below is None:
+        return 0
+    count = array("i", [0])
+    try:
+        ioctl(below.getHandle(), FIONREAD, count)
+    except (OSError, ValueError):  # closed meanwhile
+        return 0
+    return count[0]
+
+
+def _socket_below(transport: Any) -> Any:
+    """The transport that has the socket, if it is one of Twisted's over TCP; others have their own ways."""
     while (below := getattr(transport, "transport", None)) is not None:
         transport = below
-    # Of Twisted's TCP transports; others have their own ways.
-    if hasattr(transport, "bufferSize"):
-        transport.bufferSize = READ
+    return transport if hasattr(transport, "bufferSize") else None
 
 
 class Gathering:

@@ -48,6 +48,10 @@ class TokenBucket:
             return 0.0
         return (n - self._level) / self.rate
 
+    def trim(self, most: float) -> None:
+        """Let no more than so many tokens be left of what was earned so far."""
+        self._level = min(self._level, most)
+
     def set_rate(self, rate: float, now: float) -> None:
         """Go on at another rate from now; what was earned or owed so far stays."""
         if not rate > 0:

@@ -1,6 +1,8 @@
 """How does an HTTP listener keep every client within bounds of size and time?"""
 
 import os
+from collections import Counter
+from functools import partial
 from io import BytesIO
 from typing import Any, Final, Protocol
 
@@ -13,8 +15,17 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from p2sp.net.calls import ApiError
+from p2sp.net.ratelimit import client_key
+from p2sp.net.reading import read_in
 
 MOST_CONNECTIONS: Final = 10_000
+PER_ADDRESS: Final = 0.25
+"""The share of all connections that one address may have."""
+
+FIRST_HOLD: Final = 0.25
+LONGEST_HOLD: Final = 16.0
+"""Seconds for which who was refused with a time to come back is not listened to: doubled each time from the first."""
+
 # How much of a refused body is read and dropped, so that the client gets to see the refusal.
 DRAINED_BODY: Final = 1024 * 1024
 
@@ -86,18 +97,35 @@ class BoundedRequest(server.Request):
         super().requestReceived(command, path, version)
 
 
+def next_hold(hold: float) -> float:
+    """How long who was refused is not listened to, when the last time was `hold` (0.0: there was none), in seconds."""
+    return min(max(FIRST_HOLD, 2.0 * hold), LONGEST_HOLD)
+
+
 class BoundedChannel(http.HTTPChannel):
-    """An HTTP connection with a deadline for receiving a whole request and for saying goodbye."""
+    """An HTTP connection with a deadline for receiving a whole request and for saying goodbye.
+
+    Requests sent ahead are answered one in a turn of the event loop, that others come in between. Who goes on asking
+    after refusals is listened to more and more seldom, and its requests fill its own buffers.
+    """
 
     site: "BoundedSite"
     transport: Any
     busy = False
+    _key = ""
+    _hold = 0.0
+    _refused = False
+    _resting: IDelayedCall | None = None
     _receiving: IDelayedCall | None = None
     _leaving: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        if self.site.read_size is not None:
+            read_in(self.transport, self.site.read_size)
+        self._key = _key_of(self.transport.getPeer())
         self.site.channels.add(self)
+        self.site.by_address[self._key] += 1
 
     def dataReceived(self, data: bytes) -> None:
         # The idle timeout starts again with every byte; a client that drips must not live on that.
@@ -112,7 +140,21 @@ class BoundedChannel(http.HTTPChannel):
 
     def requestDone(self, request: http.Request) -> None:
         self.busy = False
+        self._hold = next_hold(self._hold) if self._refused else 0.0
+        self._refused = False
+        # Until this request counts as done, what comes is kept up to a bound, then no more is read.
+        if self.persistent and (self._hold or self._buffer or any(self._dataBuffer)):
+            self._resting = self.callLater(self._hold, partial(self._rested, request))
+        else:
+            super().requestDone(request)
+
+    def _rested(self, request: http.Request) -> None:
+        self._resting = None
         super().requestDone(request)
+
+    def turned_down(self) -> None:
+        """The answer at hand is a refusal that names a time to come back."""
+        self._refused = True
 
     def loseConnection(self) -> None:
         super().loseConnection()
@@ -138,8 +180,12 @@ class BoundedChannel(http.HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_receiving()
         self._stop_leaving()
+        if self._resting is not None:
+            self._resting.cancel()
+            # It was answered in full.
+            del self.requests[0]
         super().connectionLost(reason)
-        self.site.forget(self)
+        self.site.forget(self, self._key)
 
     def _stop_receiving(self) -> None:
         if self._receiving is not None:
@@ -157,10 +203,15 @@ class BoundedChannel(http.HTTPChannel):
         self.transport.abortConnection()
 
 
+def _key_of(addr: Any) -> str:
+    return client_key(getattr(addr, "host", ""))
+
+
 class BoundedSite(server.Site):
     """A web site with limits on bodies, time and connections, which can be drained.
 
-    `timeout` in seconds bounds an idle connection and the receiving of one request.
+    `timeout` in seconds bounds an idle connection and the receiving of one request. `read_size` in bytes is how much is
+    read at a time, and about a quarter of what a connection can fill with requests sent ahead; None: as Twisted does.
     """
 
     requestFactory = BoundedRequest
@@ -177,11 +228,14 @@ class BoundedSite(server.Site):
         *,
         timeout: float,
         most_connections: int = MOST_CONNECTIONS,
+        read_size: int | None = None,
     ) -> None:
         super().__init__(root, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False)
         self.limits = limits
         self.most_connections = most_connections
+        self.read_size = read_size
         self.channels: set[BoundedChannel] = set()
+        self.by_address: Counter[str] = Counter()
         self.turned_away = 0
         self.refused_bodies = 0
         self._emptied: list[Deferred[None]] = []
@@ -190,15 +244,26 @@ class BoundedSite(server.Site):
         return [b"http/1.1"]
 
     def buildProtocol(self, addr: Any) -> Any:
-        if len(self.channels) >= self.most_connections:
+        most = self.most_connections
+        if len(self.channels) >= most or self.by_address[_key_of(addr)] >= max(1.0, PER_ADDRESS * most):
             self.turned_away += 1
-            self.logger.warn("{addr} is turned away: {n} connections", addr=addr, n=len(self.channels))
+            # A line for each would be what a flood is after.
+            if self.turned_away.bit_count() == 1:
+                self.logger.warn(
+                    "{addr} is turned away, the {nth} one: {n} connections",
+                    addr=addr,
+                    nth=self.turned_away,
+                    n=len(self.channels),
+                )
             return None
         return super().buildProtocol(addr)
 
-    def forget(self, channel: BoundedChannel) -> None:
-        """A connection is gone."""
+    def forget(self, channel: BoundedChannel, key: str) -> None:
+        """A connection is gone, of the address with this key."""
         self.channels.discard(channel)
+        self.by_address[key] -= 1
+        if not self.by_address[key]:
+            del self.by_address[key]
         if not self.channels:
             waiting, self._emptied = self._emptied, []
             for each in waiting:

@@ -20,7 +20,8 @@ MAX_REGISTRATION = 1024 * 1024
 class TrackerApi:
     """The handlers of a tracker; `add_to` puts the routes its scope offers on an Api.
 
-    Where `gauge` finds that there is too much to do, nodes without a role are sent away for a while.
+    Where `gauge` finds that there is too much to do, nodes without a role are sent away for a while, those that
+    announce more than they were asked to before others.
 
     `rate_limit` binds each key, whatever addresses it comes from; super nodes, which announce all they hold, are
     free of it. The limit for each address is the Api's own.
@@ -56,7 +57,8 @@ class TrackerApi:
             retry = {"Retry-After": str(RETRY)}
             raise ApiError(503, "overloaded", "this tracker has too much to do at present", retry)
         if SUPERNODE_ROLE not in call.caller.roles:
-            wait = self._rates.wait(call.caller.node_id, self._tracker.now())
+            price = self._gauge.price_for(self._rates.limit, self._tracker.interval)
+            wait = self._rates.wait(call.caller.node_id, self._tracker.now(), price)
             if wait > 0:
                 retry = {"Retry-After": str(math.ceil(wait))}
                 raise ApiError(429, "too-many", "this node announces too often", retry)

@@ -44,7 +44,8 @@ class ForeignDesk:
 
     def wait(self, address: str) -> float:
         """Count a request of an address: 0.0 when it may go on, else in how many seconds it may be tried again."""
-        wait = self.rates.wait(address, self.tracker.now())
+        price = self.gauge.price_for(self.rates.limit, self.interval)
+        wait = self.rates.wait(address, self.tracker.now(), price)
         if wait > 0.0:
             self.tally.limited += 1
         return wait

@@ -5,11 +5,12 @@ just what BEP 3 needs of HTTP: the head of a GET without a body.
 """
 
 import math
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
@@ -17,6 +18,8 @@ from twisted.python.failure import Failure
 
 from p2sp.net.addresses import observed_address
 from p2sp.net.errors import NetError
+from p2sp.net.ratelimit import client_key
+from p2sp.net.web import PER_ADDRESS, next_hold
 from p2sp.tracker import bep3
 from p2sp.tracker.bep3 import BadQuery
 from p2sp.tracker.foreign import ForeignDesk
@@ -60,9 +63,14 @@ class ForeignHttp(Protocol, TimeoutMixin):
 
     factory: "ForeignHttpFactory"
     _working: Deferred[None] | None = None
+    _resting: IDelayedCall | None = None
+    _hold = 0.0
+    _refused = False
+    _deaf = False
     _closing = False
 
     def __init__(self, address: str) -> None:
+        self.key = client_key(address)
         self._address = address
         self._buffer = b""
 
@@ -71,41 +79,54 @@ class ForeignHttp(Protocol, TimeoutMixin):
 
     def connectionMade(self) -> None:
         self.factory.connections.add(self)
+        self.factory.by_address[self.key] += 1
         self.setTimeout(PATIENCE)
 
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
             return
         self._buffer = self._buffer + data if self._buffer else data
-        if self._working is None:
+        if self._working is None and self._resting is None:
             self._go_on()
-        elif len(self._buffer) > LARGEST_HEAD:
-            self._say(_answer(400, b"", keep=False), keep=False)
+        elif len(self._buffer) > LARGEST_HEAD and not self._deaf:
+            # What is sent ahead may wait in the client's own buffers.
+            self._deaf = True
+            self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def _go_on(self) -> None:
-        while self._buffer and self._working is None and not self._closing:
-            if self.factory.desk.sheds():
-                self._say(_OVERLOADED, keep=False)
-                return
-            head, end, rest = self._buffer.partition(b"\r\n\r\n")
-            if len(head) > LARGEST_HEAD:
-                self.factory.desk.tally.malformed += 1
-                self._say(_answer(400, b"", keep=False), keep=False)
-                return
-            if not end:
-                return
-            self._buffer = rest
-            # Not with every byte: who drips must not live on that.
-            self.resetTimeout()
-            working = Deferred.fromCoroutine(self._serve(head))
-            if not working.called:
-                self._working = working
-            working.addErrback(self._broke).addBoth(self._done)
+        if not self._buffer or self._closing:
+            return
+        if self.factory.desk.sheds():
+            self._say(_OVERLOADED, keep=False)
+            return
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if len(head) > LARGEST_HEAD:
+            self._malformed(400, b"", keep=False)
+            return
+        if not end:
+            return
+        self._buffer = rest
+        if self._deaf and len(rest) <= LARGEST_HEAD:
+            self._deaf = False
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+        # Not with every byte: who drips must not live on that.
+        self.resetTimeout()
+        working = Deferred.fromCoroutine(self._serve(head))
+        if not working.called:
+            self._working = working
+        working.addErrback(self._broke).addBoth(self._done)
 
     def _done(self, _: object) -> None:
-        if self._working is not None:
-            self._working = None
-            self._go_on()
+        self._working = None
+        self._hold = next_hold(self._hold) if self._refused else 0.0
+        self._refused = False
+        if not self._closing and (self._hold or self._buffer):
+            # Others come first, and who does not take no for an answer is listened to seldom.
+            self._resting = self.callLater(self._hold, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self._go_on()
 
     def _broke(self, failure: Failure) -> None:
         if failure.check(NetError):
@@ -131,6 +152,7 @@ class ForeignHttp(Protocol, TimeoutMixin):
             retry = b"Retry-After: %d\r\n" % math.ceil(wait)
             body = bep3.write_failure("too many requests from your address", max(1, math.ceil(wait / 60.0)))
             self._say(_answer(429, body, keep=keep, extra=retry), keep=keep)
+            self._refused = True
             return
         path, _, query = words[1].partition(b"?")
         work: Coroutine[Any, Any, bytes]
@@ -179,9 +201,11 @@ class ForeignHttp(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
         self.setTimeout(None)
-        self.factory.connections.discard(self)
+        self.factory.forget(self)
         if self._working is not None:
             self._working.cancel()
+        if self._resting is not None:
+            self._resting.cancel()
 
 
 def _keeps(version: bytes, fields: bytes) -> bool:
@@ -204,15 +228,23 @@ class ForeignHttpFactory(Factory):
         self.desk = desk
         self.clock = clock
         self.connections: set[ForeignHttp] = set()
+        self.by_address: Counter[str] = Counter()
         self._most = most
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self.connections) >= self._most:
+        made = ForeignHttp(observed_address(getattr(addr, "host", "")))
+        if len(self.connections) >= self._most or self.by_address[made.key] >= max(1.0, PER_ADDRESS * self._most):
             self.desk.tally.ignored += 1
             return None
-        made = ForeignHttp(observed_address(getattr(addr, "host", "")))
         made.factory = self
         return made
+
+    def forget(self, connection: ForeignHttp) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        self.by_address[connection.key] -= 1
+        if not self.by_address[connection.key]:
+            del self.by_address[connection.key]
 
     def drain(self, deadline: float) -> Deferred[None]:
         """Cut all connections: an announce is answered at once, so that none is lost by it."""

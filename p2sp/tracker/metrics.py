@@ -29,6 +29,7 @@ class TrackerMetrics:
             counter("tracker_announces", "Announces of our nodes.", dict(tally.announces), "event"),
             counter("tracker_unlisted", "Announces that a limit kept out of a swarm.", dict(tally.unlisted), "limit"),
             counter("tracker_named", "Nodes named to others.", tally.named),
+            gauge("tracker_price", "What an announce counts for in an allowance; 1 at leisure.", self.load.price),
             gauge("tracker_shed_share", "Share of requests that are turned away unread.", self.load.share),
             counter("tracker_shed", "Requests that were turned away unread.", self.load.turned_away),
         ]

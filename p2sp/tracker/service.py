@@ -40,6 +40,9 @@ from p2sp.tracker.spool import Spool, metadata
 
 LAST_REPORT = 5.0
 PARENT_LOOK = 2.0
+READ_SIZE = 8 * 1024
+"""Bytes; an announce has less than one tenth."""
+
 EXPIRY_INTERVALS = 3.0
 """A foreign client may be silent for so many of its intervals."""
 
@@ -111,7 +114,7 @@ def make_service(
         health=handlers.health,
     )
     handlers.add_to(api)
-    site = make_site(api)
+    site = make_site(api, read_size=READ_SIZE)
     if number == 0:
         serve_metrics(role, config, TrackerMetrics(tracker, gauge, desk), api, site)
     role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)

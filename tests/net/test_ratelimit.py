@@ -12,6 +12,18 @@ def test_clients_do_not_spend_each_others_tokens() -> None:
     assert table.wait("192.0.2.1", 1.0) == 0.0
 
 
+def test_when_calls_are_dear_savings_are_worth_less_but_never_nothing() -> None:
+    table = RateTable(RateLimit(10, 400))
+
+    def served(price: float, client: str) -> int:
+        return sum(table.wait(client, 0.0, price) == 0.0 for _ in range(500))
+
+    assert [served(price, f"192.0.2.{price}") for price in (1.0, 2.0, 4.0, 10.0, 50.0)] == [400, 50, 8, 8, 8]
+    # Who saved nothing has nothing.
+    assert served(1.0, "192.0.2.200") == 400
+    assert served(2.0, "192.0.2.200") == 0
+
+
 def test_the_table_is_bounded_and_forgets_the_longest_unseen() -> None:
     table = RateTable(RateLimit(1, 1), most=3)
     for host in (1, 2, 3):
