@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -58,6 +59,11 @@ class Identity:
     @cached_property
     def node_id(self) -> str:
         return node_id_of(self.certificate)
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes that all processes with this key share, and nobody else knows; others for each purpose (RFC 5869)."""
+        key = self.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return HKDF(hashes.SHA256(), 32, salt=None, info=f"p2sp {purpose}".encode()).derive(key)
 
 
 def key_to_pem(key: CertificateIssuerPrivateKeyTypes) -> bytes:

@@ -1,7 +1,18 @@
 """Where does a service listen, and why can it not?"""
 
 from ipaddress import ip_address
-from socket import SOCK_DGRAM, SOCK_STREAM
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEPORT,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    AddressFamily,
+    socket,
+)
 from typing import Any, cast
 
 from twisted.internet.error import CannotListenError
@@ -23,6 +34,8 @@ from p2sp.net.inherited import inherited_socket
 
 BACKLOG = 512
 LARGEST_PACKET = 8192
+PER_TURN = 16 * 1024
+"""Bytes of datagrams that are read before others come in between."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -67,17 +80,47 @@ def listen_tcp(
         raise _explained(address, error) from error
 
 
-def listen_udp(reactor: IReactorUDP, address: str, protocol: DatagramProtocol) -> IListeningPort:
-    """Take datagrams at `address`; raises CannotListen naming the address and the reason."""
+def listen_udp(
+    reactor: IReactorUDP, address: str, protocol: DatagramProtocol, *, shared: bool = False
+) -> IListeningPort:
+    """Take datagrams at `address`; raises CannotListen naming the address and the reason.
+
+    A `shared` port may be listened on by several processes that all ask for that; the system spreads senders.
+    """
     host, port = _where(address)
     try:
         if (inherited := inherited_socket(host, port, SOCK_DGRAM)) is not None:
-            return IReactorSocket(reactor).adoptDatagramPort(
-                *inherited, cast(Any, protocol), maxPacketSize=LARGEST_PACKET
-            )
-        return reactor.listenUDP(port, cast(Any, protocol), interface=host, maxPacketSize=LARGEST_PACKET)
+            opened = _adopt_datagrams(reactor, inherited, protocol)
+        elif shared:
+            with _shared_datagrams(address, host, port) as made:
+                opened = _adopt_datagrams(reactor, (made.fileno(), made.family), protocol)
+        else:
+            opened = reactor.listenUDP(port, cast(Any, protocol), interface=host, maxPacketSize=LARGEST_PACKET)
     except CannotListenError as error:
         raise _explained(address, error) from error
+    cast(Any, opened).maxThroughput = PER_TURN
+    return opened
+
+
+def _adopt_datagrams(
+    reactor: IReactorUDP, there: tuple[int, AddressFamily], protocol: DatagramProtocol
+) -> IListeningPort:
+    return IReactorSocket(reactor).adoptDatagramPort(*there, cast(Any, protocol), maxPacketSize=LARGEST_PACKET)
+
+
+def _shared_datagrams(address: str, host: str, port: int) -> socket:
+    made = socket(AF_INET6 if ":" in host else AF_INET, SOCK_DGRAM)
+    try:
+        made.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
+        if made.family == AF_INET6:
+            # As Twisted's own: IPv4 has sockets of its own.
+            made.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise CannotListen(address, error.strerror or str(error)) from error
+    made.setblocking(False)
+    return made
 
 
 def _where(address: str) -> tuple[str, int]:

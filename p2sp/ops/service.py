@@ -65,9 +65,10 @@ class _Listener:
 class _Datagrams:
     address: str
     protocol: DatagramProtocol
+    shared: bool
 
     def open(self, reactor: object) -> tuple[str, IListeningPort]:
-        return "udp", listen_udp(IReactorUDP(reactor), self.address, self.protocol)
+        return "udp", listen_udp(IReactorUDP(reactor), self.address, self.protocol, shared=self.shared)
 
 
 @attrs.frozen
@@ -112,9 +113,9 @@ class RoleService(service.Service):
         """
         self._listeners.append(_Listener(address, factory, context, shared))
 
-    def listen_udp(self, address: str, protocol: DatagramProtocol) -> None:
-        """Take datagrams at `address` from the start on."""
-        self._listeners.append(_Datagrams(address, protocol))
+    def listen_udp(self, address: str, protocol: DatagramProtocol, *, shared: bool = False) -> None:
+        """Take datagrams at `address` from the start on. A `shared` address may be served by several processes."""
+        self._listeners.append(_Datagrams(address, protocol, shared))
 
     def every(
         self,

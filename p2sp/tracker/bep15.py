@@ -38,25 +38,26 @@ class BadDatagram(ValueError):
 class ConnectionIds:
     """Numbers that prove that a client receives what is sent to its address, without a memory of clients.
 
-    `secret` is made anew with each start. A number is good for two to three minutes of `now`, in seconds.
+    Whoever has the same `secret` and clock takes them. A number is good for two to three minutes of `now`, in seconds,
+    at whatever port of the address: which it is changes on its way through some routers.
     """
 
     secret: bytes = attrs.field(repr=False)
 
-    def make(self, host: str, port: int, now: float) -> int:
+    def make(self, host: str, now: float) -> int:
         """The number for an address."""
-        return self._number(host, port, int(now // SLOT))
+        return self._number(host, int(now // SLOT))
 
-    def check(self, number: int, host: str, port: int, now: float) -> bool:
+    def check(self, number: int, host: str, now: float) -> bool:
         """Whether the number was made for this address lately."""
         slot = int(now // SLOT)
         shown = number.to_bytes(8, "big")
         return any(
-            hmac.compare_digest(shown, self._number(host, port, slot - age).to_bytes(8, "big")) for age in range(_SLOTS)
+            hmac.compare_digest(shown, self._number(host, slot - age).to_bytes(8, "big")) for age in range(_SLOTS)
         )
 
-    def _number(self, host: str, port: int, slot: int) -> int:
-        text = f"{slot} {port} {host}".encode()
+    def _number(self, host: str, slot: int) -> int:
+        text = f"{slot} {host}".encode()
         return int.from_bytes(hmac.digest(self.secret, text, hashlib.sha256)[:8], "big")
 
 

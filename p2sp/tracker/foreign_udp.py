@@ -1,7 +1,5 @@
 """How are foreign clients answered in datagrams, and nobody who did not ask?"""
 
-import secrets
-from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -24,14 +22,14 @@ class ForeignUdp(DatagramProtocol):
     """Answers connect, announce and scrape (BEP 15).
 
     Whoever cannot show the number that was sent to its address hears nothing: a forged sender's address gets at most
-    the 16 bytes of a connect, for 16.
+    the 16 bytes of a connect, for 16. Processes with the same `secret` take each other's numbers.
     """
 
     log = Logger()
 
-    def __init__(self, desk: ForeignDesk, secret: Callable[[], bytes] = lambda: secrets.token_bytes(32)) -> None:
+    def __init__(self, desk: ForeignDesk, secret: bytes) -> None:
         self._desk = desk
-        self._ids = ConnectionIds(secret())
+        self._ids = ConnectionIds(secret)
         self._working: set[Deferred[None]] = set()
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -45,9 +43,9 @@ class ForeignUdp(DatagramProtocol):
                 return
             now = desk.tracker.now()
             if request.action == bep15.CONNECT:
-                self._send(bep15.write_connect(request, self._ids.make(address, addr[1], now)), addr)
+                self._send(bep15.write_connect(request, self._ids.make(address, now)), addr)
                 return
-            if not self._ids.check(request.number, address, addr[1], now):
+            if not self._ids.check(request.number, address, now):
                 desk.tally.ignored += 1
                 return
         except BadDatagram:

@@ -102,7 +102,7 @@ def make_service(
     role.every(config.interval_seconds, lambda: tracker.store.expire(now()), "forgetting silent nodes")
     gauge = LoadGauge()
     role.every(TICK, lambda: gauge.tick(role.reactor.seconds()), "watching the load", jitter=0.0)
-    desk = _welcome_foreigners(role, tracker, config, gauge)
+    desk = _welcome_foreigners(role, tracker, config, gauge, identity)
     limits = config.limits
     handlers = TrackerApi(tracker, RateLimit(limits.rate_per_node, limits.burst_per_node), gauge)
     api = Api(
@@ -145,7 +145,7 @@ def _share(role: RoleService, tracker: Tracker, config: TrackerConfig) -> None:
 
 
 def _welcome_foreigners(
-    role: RoleService, tracker: Tracker, config: TrackerConfig, gauge: LoadGauge
+    role: RoleService, tracker: Tracker, config: TrackerConfig, gauge: LoadGauge, identity: Identity
 ) -> ForeignDesk | None:
     """Listen for BitTorrent clients that have no key, where the operator wants them."""
     if config.foreign_http is None and config.foreign_udp is None:
@@ -153,11 +153,11 @@ def _welcome_foreigners(
     limits = config.limits
     rates = RateTable(RateLimit(limits.rate_per_address, limits.burst_per_address))
     desk = ForeignDesk(tracker, config.foreign_seconds, rates, gauge)
+    shared = config.workers > 1
     if config.foreign_http is not None:
-        role.listen(config.foreign_http, ForeignHttpFactory(desk, role.reactor), None, shared=config.workers > 1)
-    # A client's number is good at the process that made it: datagrams are for one alone.
-    if config.foreign_udp is not None and worker_number() == 0:
-        role.listen_udp(config.foreign_udp, ForeignUdp(desk))
+        role.listen(config.foreign_http, ForeignHttpFactory(desk, role.reactor), None, shared=shared)
+    if config.foreign_udp is not None:
+        role.listen_udp(config.foreign_udp, ForeignUdp(desk, identity.secret("connection ids")), shared=shared)
     return desk
 
 

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -178,6 +180,35 @@ class TrackerProcessTests(TestCase):
             tracker.kill()
             # Nobody is left behind, also not by a crash.
             until(lambda: not tracker_processes(config), "the workers end")
+
+    async def test_several_processes_answer_datagrams_and_take_each_others_numbers(self) -> None:
+        redis = Redis()
+        self.addCleanup(redis.close)
+        listen, udp = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        settings = f'store = "{redis.url}"\nworkers = 2\nforeign_udp = "{udp}"\n'
+        config = self.network.config("tracker", settings, listen=listen)
+        with self.network.start("tracker", config) as tracker:
+            tracker.wait_for(r"(?s)(listening on udp.*){2}")
+            to = ("127.0.0.1", int(udp.rpartition(":")[2]))
+            with contextlib.ExitStack() as opened:
+                # The system spreads senders by their ports: of so many some meet each process.
+                sockets = [opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(24)]
+                for each in sockets:
+                    each.settimeout(20.0)
+                sockets[0].sendto(struct.pack(">QII", 0x41727101980, 0, 5), to)
+                number = struct.unpack(">IIQ", sockets[0].recv(100))[2]
+                for port, each in enumerate(sockets, 1):
+                    each.sendto(
+                        struct.pack(
+                            ">QII20s20sQQQIIIiH", number, 1, port, b"x" * 20, b"y" * 20, 0, 1, 0, 2, 0, 0, -1, port
+                        ),
+                        to,
+                    )
+                    answer = each.recv(2000)
+                    assert struct.unpack(">IIIII", answer[:20])[:2] == (1, port)
+                    assert len(answer[20:]) == 6 * (port - 1)
+            assert tracker.terminate() == 0, tracker.log
+            assert "Traceback" not in tracker.log
 
 
 def worker_of(pid: int) -> int:

@@ -38,6 +38,16 @@ def test_two_identities_differ() -> None:
     assert create_identity().node_id != create_identity().node_id
 
 
+def test_a_secret_is_the_keys_own_and_for_one_purpose(tmp_path: Path) -> None:
+    identity = create_identity()
+    save_identity(identity, tmp_path / "node.pem")
+    secret = identity.secret("tea")
+    assert len(secret) == 32
+    assert load_identity(tmp_path / "node.pem").secret("tea") == secret
+    assert identity.secret("coffee") != secret
+    assert create_identity().secret("tea") != secret
+
+
 def test_saved_identity_loads_and_is_private(tmp_path: Path) -> None:
     identity = create_identity()
     path = tmp_path / "deep" / "node.pem"

@@ -83,6 +83,23 @@ class SharedTests(TestCase):
         with self.assertRaises(CannotListen):
             listen_tcp(reactor, address, Factory.forProtocol(Protocol))
 
+    def test_a_shared_port_for_datagrams_is_shared_with_those_who_share_alone(self) -> None:
+        for host in ("127.0.0.1", "[::1]"):
+            first = listen_udp(reactor, f"{host}:0", DatagramProtocol(), shared=True)
+            self.addCleanup(first.stopListening)
+            address = f"{host}:{first.getHost().port}"  # type: ignore[attr-defined]
+            second = listen_udp(reactor, address, DatagramProtocol(), shared=True)
+            self.addCleanup(second.stopListening)
+            with self.assertRaises(CannotListen):
+                listen_udp(reactor, address, DatagramProtocol())
+            alone = listen_udp(reactor, f"{host}:0", DatagramProtocol())
+            self.addCleanup(alone.stopListening)
+            taken = f"{host}:{alone.getHost().port}"  # type: ignore[attr-defined]
+            with self.assertRaisesRegex(CannotListen, "in use"):
+                listen_udp(reactor, taken, DatagramProtocol(), shared=True)
+        gc.collect()
+        self.flushWarnings()
+
     def test_a_port_for_datagrams_that_is_taken_is_named(self) -> None:
         first = listen_udp(reactor, "127.0.0.1:0", DatagramProtocol())
         self.addCleanup(first.stopListening)

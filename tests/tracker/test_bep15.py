@@ -24,14 +24,14 @@ def announce(*, number: int = 7, event: int = 2, wanted: int = -1, port: int = 6
 
 def test_a_number_is_good_for_its_address_and_for_a_while() -> None:
     ids = ConnectionIds(b"secret")
-    number = ids.make("192.0.2.1", 6881, 1000.0)
-    assert ids.check(number, "192.0.2.1", 6881, 1000.0)
-    assert ids.check(number, "192.0.2.1", 6881, 1120.0)
-    assert not ids.check(number, "192.0.2.1", 6881, 1200.0)
-    assert not ids.check(number, "192.0.2.1", 6882, 1000.0)
-    assert not ids.check(number, "192.0.2.2", 6881, 1000.0)
-    assert not ids.check(number ^ 1, "192.0.2.1", 6881, 1000.0)
-    assert not ConnectionIds(b"another").check(number, "192.0.2.1", 6881, 1000.0)
+    number = ids.make("192.0.2.1", 1000.0)
+    assert ids.check(number, "192.0.2.1", 1000.0)
+    assert ids.check(number, "192.0.2.1", 1120.0)
+    assert ConnectionIds(b"secret").check(number, "192.0.2.1", 1000.0)
+    assert not ids.check(number, "192.0.2.1", 1200.0)
+    assert not ids.check(number, "192.0.2.2", 1000.0)
+    assert not ids.check(number ^ 1, "192.0.2.1", 1000.0)
+    assert not ConnectionIds(b"another").check(number, "192.0.2.1", 1000.0)
 
 
 def test_a_connect_is_answered_with_no_more_than_it_was() -> None:
