@@ -1,13 +1,18 @@
 """How does a command end, and what does the user read then?"""
 
+import errno
 import gc
+import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from p2sp.cli.start import end_at_once
 from p2sp.download.errors import DownloadError, exit_code
 from p2sp.download.report import ExitCode
 
@@ -19,7 +24,26 @@ class UserError(DownloadError):
 def describe(error: BaseException) -> tuple[str, int] | None:
     """Sentence and exit code for an error that users meet; None for one that only we can put right."""
     code = exit_code(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str | os.PathLike) else ""
+        return (f"{where}{error.strerror}", code or ExitCode.ERROR)
     return None if code is None else (str(error), code)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that somebody asked for; one that does not fit is not left there in part. Raises UserError."""
+    try:
+        with path.open("wb") as file:
+            try:
+                file.write(data)
+                file.flush()
+            except OSError:
+                if path.is_file():
+                    path.unlink(missing_ok=True)
+                raise
+    except OSError as problem:
+        code = ExitCode.NO_SPACE if problem.errno in (errno.ENOSPC, errno.EDQUOT) else ExitCode.ERROR
+        raise UserError(f"cannot write {path}: {problem.strerror}", code) from problem
 
 
 def run(main: Callable[[Any], Coroutine[Any, Any, int]], *, verbose: bool = False) -> int:
@@ -53,6 +77,9 @@ def run(main: Callable[[Any], Coroutine[Any, Any, int]], *, verbose: bool = Fals
             return finished
         return None
 
+    if signal.getsignal(signal.SIGINT) is end_at_once:
+        # From here on the reactor takes a Ctrl-C, and does so only in place of Python's own.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     reactor.callWhenRunning(begin)
     reactor.addSystemEventTrigger("before", "shutdown", interrupted)
     if not gc.isenabled():
