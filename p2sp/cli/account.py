@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from p2sp.cli.job import Job
-from p2sp.cli.outcome import UserError
+from p2sp.cli.outcome import write_whole
 from p2sp.cli.progress import human, kinds_in_words
 from p2sp.download.report import Report, Summary, summarise
 from p2sp.resource.verification import Verified
@@ -30,10 +30,7 @@ def account(job: Job, report: Report, now: float, error: str | None = None) -> S
 
 def write_summary(path: Path, summary: Summary) -> None:
     """Put an account into the file of `--summary`. Raises UserError."""
-    try:
-        path.write_text(json.dumps(msgspec.to_builtins(summary), indent=2) + "\n")
-    except OSError as problem:
-        raise UserError(f"cannot write {path}: {problem.strerror}") from problem
+    write_whole(path, (json.dumps(msgspec.to_builtins(summary), indent=2) + "\n").encode())
 
 
 def last_line(summary: Summary) -> str:

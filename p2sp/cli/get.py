@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from p2sp.cli.account import account, last_line, write_summary
 from p2sp.cli.described import expected, shown
 from p2sp.cli.job import GetOptions, Job
-from p2sp.cli.outcome import UserError, describe
+from p2sp.cli.outcome import UserError, describe, write_whole
 from p2sp.cli.place import free_name, open_somewhere, set_time
 from p2sp.cli.progress import Progress, Snapshot, Ticker, human
 from p2sp.cli.resolve import Resolver
@@ -106,6 +106,7 @@ class Getter:
         try:
             await self._node.pool.run(self._book.note, entry)
         except UserError as problem:
+            self._book = None
             self._say(job, str(problem))
 
     async def _cross_out(self, job: Job) -> None:
@@ -346,4 +347,4 @@ class Getter:
 
 def _write_torrent(path: Path, descriptor: Descriptor, job: Job) -> None:
     trackers = [url for tier in job.hints.tiers for url in tier]
-    path.write_bytes(descriptor.to_torrent(trackers, job.mirrors))
+    write_whole(path, descriptor.to_torrent(trackers, job.mirrors))

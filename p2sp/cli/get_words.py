@@ -10,7 +10,7 @@ from p2sp.cli.words import RATE, SITE, VERBOSE, or_exit, read_site, run_and_exit
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(short_help="Fetch a URL, magnet link, .torrent, .meta4 or id.")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @click.option(
     "-i",
@@ -135,7 +135,7 @@ def get(
     run_and_exit(lambda reactor: Batch(reactor, wishes, make_progress(progress)).run(), verbose)
 
 
-@click.command()
+@click.command(short_help="List what was begun and is not done.")
 @click.option("--clear", is_flag=True, help="Forget them all; what they left on disk stays.")
 def unfinished(clear: bool) -> None:
     """List the downloads that were begun and are not done; `p2sp get --resume-all` takes them up."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from p2sp.cli.get_words import get, unfinished
-from p2sp.cli.words import SITE, VERBOSE, or_exit, read_site, run_and_exit
+from p2sp.cli.words import SITE, VERBOSE, or_exit, read_site, run_and_exit, site_option
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -31,10 +31,10 @@ cli.add_command(get)
 cli.add_command(unfinished)
 
 
-@cli.command()
+@cli.command(short_help="Describe a file or folder, and make it known.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="FILE...")
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="A server that carries it. Repeatable.")
-@SITE
+@site_option("nobody is told")
 @click.option(
     "--torrent",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -60,21 +60,23 @@ def publish(
     trackers: tuple[str, ...],
     verbose: bool,
 ) -> None:
-    """Describe FILE (a file or a folder) and tell the index of --site; prints id and magnet link.
+    """Describe FILE, a file or a folder, and tell the index of a network; prints id and magnet link.
 
     A mirror is a URL of the file itself, or of the folder it lies in when it ends in '/'.
     """
     from p2sp.cli.publish import publish_all
-    from p2sp.cli.targets import check_url
+    from p2sp.cli.targets import check_tracker, check_url
 
-    loaded, mirrors = or_exit(lambda: (read_site(site), tuple(map(check_url, mirrors))))
+    loaded, mirrors, trackers = or_exit(
+        lambda: (read_site(site), tuple(map(check_url, mirrors)), tuple(map(check_tracker, trackers)))
+    )
     run_and_exit(
         lambda reactor: publish_all(reactor, files, mirrors, loaded, torrent, metalink, trackers, hybrid=hybrid),
         verbose,
     )
 
 
-@cli.command()
+@cli.command(short_help="Say what TARGET is and who carries it.")
 @click.argument("target")
 @SITE
 @VERBOSE
@@ -87,7 +89,7 @@ def show(target: str, site: Path | None, verbose: bool) -> None:
     run_and_exit(lambda reactor: show_target(reactor, parsed, loaded), verbose)
 
 
-@cli.command()
+@cli.command(short_help="Check a file against TARGET, piece by piece.")
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.argument("target")
 @SITE
@@ -101,7 +103,7 @@ def verify(file: Path, target: str, site: Path | None, verbose: bool) -> None:
     run_and_exit(lambda reactor: verify_file(reactor, file, parsed, loaded), verbose)
 
 
-@cli.group()
+@cli.group(short_help="Make a network of your own, and add to it.")
 def site() -> None:
     """Make a network of your own."""
 
@@ -125,7 +127,7 @@ def site_init(folder: Path, host: str, port: int, isps: tuple[str, ...]) -> None
         click.echo(line)
 
 
-@cli.command()
+@cli.command(short_help="Watch a whole network at work, on this machine.")
 @click.option("--size", type=click.IntRange(1, 4096), default=64, show_default=True, metavar="MIB", help="File size.")
 @click.option("--file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Your own file instead.")
 @click.option("--keep", is_flag=True, help="Keep the folder with configurations and logs.")
@@ -141,7 +143,7 @@ def demo(size: int, file: Path | None, keep: bool, linger: float) -> None:
 
 
 def main() -> None:
-    """Entry point of the `p2sp` script."""
+    """The command, once it can be interrupted (see `start`)."""
     # Importing makes a great deal that stays and nothing to collect; `outcome.run` turns the collector on again.
     gc.disable()
     cli()

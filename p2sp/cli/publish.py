@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from p2sp.cli.outcome import UserError
+from p2sp.cli.outcome import UserError, write_whole
 from p2sp.cli.site_file import Site
-from p2sp.cli.targets import check_tracker
 from p2sp.download.report import ExitCode
 from p2sp.index.client import IndexClient
 from p2sp.index.schema import PublishRequest
@@ -37,8 +36,6 @@ async def publish_all(
     hybrid: bool = False,
 ) -> int:
     """Describe each file, write its `.torrent` and Metalink if asked, tell the index; prints id and magnet of each."""
-    for url in trackers:
-        check_tracker(url)
     for option, path in (("--torrent", torrent), ("--metalink", metalink)):
         if path is not None and len(files) > 1:
             raise UserError(f"{option} goes with one FILE", ExitCode.BAD_INPUT)
@@ -61,9 +58,9 @@ async def publish_all(
         for file in files:
             found = await scan(file, pool, hybrid=hybrid)
             if torrent is not None:
-                torrent.write_bytes(found.descriptor.to_torrent(trackers, mirrors))
+                write_whole(torrent, found.descriptor.to_torrent(trackers, mirrors))
             if metalink is not None:
-                metalink.write_bytes(await _metalink(reactor, file, found, mirrors, pool))
+                write_whole(metalink, await _metalink(reactor, file, found, mirrors, pool))
             await _publish(found, trackers, mirrors, index)
     finally:
         if api is not None:

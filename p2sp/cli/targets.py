@@ -38,7 +38,8 @@ def parse_target(text: str) -> Target:
         if re.fullmatch(r"[0-9a-fA-F]{64}", text):
             return Magnet(parse_resource_id(text))
     except ResourceError as error:
-        raise UserError(f"{text[:200]}: {error}", ExitCode.BAD_INPUT) from error
+        what = "" if text.lower().startswith("magnet:") else "not a .torrent or .meta4 file: "
+        raise UserError(f"{text[:200]}: {what}{error}", ExitCode.BAD_INPUT) from error
     if "://" in text:
         raise UserError(f"{text[:200]}: only http and https URLs are fetched", ExitCode.BAD_INPUT)
     if path.suffix in (".torrent", ".meta4"):
@@ -80,11 +81,10 @@ def check_url(text: str) -> str:
 
 def check_tracker(text: str) -> str:
     """The URL of a foreign tracker, as it is. Raises UserError saying what is wrong with it."""
-    if text.startswith("udp://"):
-        # The same but for the scheme.
-        check_url(text.replace("udp", "http", 1))
-    else:
-        check_url(text)
+    scheme, mark, rest = text.partition("://")
+    if not mark or scheme.lower() not in ("http", "https", "udp"):
+        raise UserError(f"{text[:200]}: a tracker's URL begins with http, https or udp", ExitCode.BAD_INPUT)
+    check_url(f"http://{rest}")
     return text
 
 

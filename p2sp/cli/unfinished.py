@@ -59,7 +59,7 @@ class Unfinished:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror}") from error
+            raise UserError(self._useless(error)) from error
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UserError(f"{self.path}: not a list of downloads ({error}); remove it to begin a new one") from error
         return book.downloads[-MAX_ENTRIES:]
@@ -103,4 +103,7 @@ class Unfinished:
             finally:
                 os.close(lock)
         except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror}") from error
+            raise UserError(self._useless(error)) from error
+
+    def _useless(self, error: OSError) -> str:
+        return f"what is unfinished cannot be noted in {self.path}: {error.strerror}"

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,8 +129,18 @@ def read_options(given: Mapping[str, Any], environment: Mapping[str, str]) -> Ge
         values["proxy"] = proxy_settings(given.get("proxy"), environment)
     except ValueError as error:
         raise UserError(str(error), ExitCode.BAD_INPUT) from error
+    if given.get("address") and not _is_address(given["address"]):
+        raise UserError(f"--address {given['address']}: not an IP address", ExitCode.BAD_INPUT)
     values["authorities"] = _authorities(given["ca_certificate"]) if given.get("ca_certificate") else ()
     return GetOptions(**values)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _selection(texts: Sequence[str]) -> Selection | None:
@@ -153,9 +164,13 @@ def _command(name: str, text: str | None) -> tuple[str, ...]:
 
 
 def _authorities(path: Path) -> tuple[x509.Certificate, ...]:
+    from p2sp.net.errors import BadIdentity
     from p2sp.net.trust import Trust
 
-    return Trust.from_file(path).authorities
+    try:
+        return Trust.from_file(path).authorities
+    except BadIdentity as error:
+        raise UserError(f"--ca-certificate {path}: {error.reason}", ExitCode.BAD_INPUT) from error
 
 
 def read_credentials(given: Mapping[str, Any], environment: Mapping[str, str]) -> Credentials:

@@ -7,12 +7,18 @@ from typing import Any
 
 import click
 
-SITE = click.option(
-    "--site",
-    type=click.Path(path_type=Path, exists=True),
-    envvar="P2SP_SITE",
-    help="The network to use: a site.toml or its folder (also $P2SP_SITE). Without it only servers are asked.",
-)
+
+def site_option(without: str) -> Callable[[Any], Any]:
+    """The option `--site`; `without` says what happens without it."""
+    return click.option(
+        "--site",
+        type=click.Path(path_type=Path, exists=True),
+        envvar="P2SP_SITE",
+        help=f"The network to use: a site.toml or its folder (also $P2SP_SITE). Without it {without}.",
+    )
+
+
+SITE = site_option("only servers are asked")
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens to standard error.")
 
 

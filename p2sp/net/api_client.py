@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from p2sp.net.addresses import parse_base_url
 from p2sp.net.client_endpoints import ClientEndpoints
-from p2sp.net.errors import BadAnswer, NetError, Refused, Unreachable
+from p2sp.net.errors import BadAnswer, NetError, Refused, Unreachable, in_words
 
 T = TypeVar("T")
 
@@ -265,9 +265,4 @@ def _explained(url: str, error: Exception) -> Exception:
         return CancelledError()
     if isinstance(error, DNSLookupError):
         return Unreachable(url, "its name cannot be resolved")
-    return Unreachable(url, _sentence(error))
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error).strip().rstrip(".")
-    return text or type(error).__name__
+    return Unreachable(url, in_words(error))

@@ -1,5 +1,28 @@
 """What can go wrong when this node talks to another, in words a user can act on?"""
 
+import os
+from typing import Final
+
+
+def in_words(error: BaseException) -> str:
+    """What made a connection fail, in the few words of the system or OpenSSL, without what Twisted puts around them."""
+    number = getattr(error, "osError", None)
+    if isinstance(number, int) and number > 0:
+        text = os.strerror(number)
+        # ConnectBindError, told by its name: it is the one of these that is about our own end.
+        return f"cannot call from that local address: {text}" if "Bind" in type(error).__name__ else text
+    reasons = error.args[0] if error.args else None
+    if isinstance(reasons, list) and reasons and isinstance(reasons[-1], tuple):
+        # OpenSSL.SSL.Error, not imported here: a list of (library, function, reason), the last one innermost.
+        return _OF_TLS.get(reasons[-1][-1], f"TLS failed: {reasons[-1][-1]}")
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
+_OF_TLS: Final = {
+    "wrong version number": "the other side does not speak TLS",
+    "certificate verify failed": "TLS failed: its certificate is not from an authority trusted here",
+}
+
 
 class NetError(Exception):
     """Something between this node and another went wrong; `str()` is a sentence for a user."""

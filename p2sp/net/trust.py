@@ -81,7 +81,7 @@ class Trust:
         except OSError as error:
             raise BadIdentity(str(path), error.strerror or str(error)) from error
         except ValueError as error:
-            raise BadIdentity(str(path), f"it holds no authority's certificate in PEM ({error})") from error
+            raise BadIdentity(str(path), "it holds no authority's certificate in PEM") from error
 
     def examine(self, certificate: x509.Certificate) -> Examined:
         """Judge a certificate once for all times: which roles our authorities gave its key, and for how long."""

@@ -14,7 +14,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from p2sp.net.errors import BadAnswer, ForbiddenTarget, ProxyRefused
+from p2sp.net.errors import BadAnswer, ForbiddenTarget, ProxyRefused, in_words
 from p2sp.sources.http_credentials import Credentials
 from p2sp.sources.interfaces import Reason, SourceError, SourceGone, SourceStalled
 
@@ -147,9 +147,7 @@ def innermost(failure: Failure) -> BaseException:
 
 def reason_of(failure: Failure) -> str:
     """The innermost reason of a failed request, in a few words."""
-    error = innermost(failure)
-    text = str(error) or type(error).__name__
-    return text.rstrip(".").strip()
+    return in_words(innermost(failure))
 
 
 def as_source_error(label: str, error: Exception) -> SourceError:

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.integration
 MIB = 1024 * 1024
 SIZES = {"empty": 0, "one": 1, "leaf": 16384, "odd": MIB + 1, "large": 48 * MIB}
 KEYS = {"ok", "path", "resource", "bytes", "seconds", "sha256", "verified", "bytes_by_kind", "sources"} | {
+    "uploaded",
     "stalled_seconds",
     "error",
 }
@@ -136,7 +137,7 @@ def test_a_target_that_fails_does_not_stop_the_next(nginx: Nginx, tmp_path: Path
     assert result.returncode == 3
     first, second = result.stderr.splitlines()
     assert first == f"p2sp: {nginx.plain}/none.bin: not found (HTTP 404)"
-    assert second.startswith(f"p2sp: http://127.0.0.1:{port}/x: Connection was refused")
+    assert second.startswith(f"p2sp: http://127.0.0.1:{port}/x: Connection refused")
     assert names(tmp_path) == ["one.bin"]
 
 
