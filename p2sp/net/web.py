@@ -217,6 +217,8 @@ class BoundedSite(server.Site):
     requestFactory = BoundedRequest
     # HTTP/1.1 alone: the generic channel would also offer what is not bounded here.
     protocol: Any = BoundedChannel
+    # The role itself tells where it listens.
+    noisy = False
     logger = Logger()
     access_log = bool(os.environ.get("P2SP_ACCESS_LOG"))
 
