@@ -61,7 +61,7 @@ class Identity:
         return node_id_of(self.certificate)
 
     def secret(self, purpose: str) -> bytes:
-        """32 bytes that all processes with this key share, and nobody else knows; others for each purpose (RFC 5869)."""
+        """32 bytes that all processes with this key share and nobody else knows, for one purpose (RFC 5869)."""
         key = self.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return HKDF(hashes.SHA256(), 32, salt=None, info=f"p2sp {purpose}".encode()).derive(key)
 
