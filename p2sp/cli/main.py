@@ -103,6 +103,11 @@ def verify(file: Path, target: str, site: Path | None, verbose: bool) -> None:
     run_and_exit(lambda reactor: verify_file(reactor, file, parsed, loaded), verbose)
 
 
+_STATE = click.option(
+    "--state", metavar="PATH", help="Where roles keep what they write, as /var/lib/p2sp is; else within DIR."
+)
+
+
 @cli.group(short_help="Make a network of your own, and add to it.")
 def site() -> None:
     """Make a network of your own."""
@@ -111,19 +116,46 @@ def site() -> None:
 @site.command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address or name the services are reached at.")
-@click.option("--port", type=click.IntRange(1, 65000), default=9400, show_default=True, help="First of ten ports used.")
+@click.option("--port", type=click.IntRange(1, 65000), default=9400, show_default=True, help="First of eight ports.")
 @click.option(
     "--isp",
     "isps",
     multiple=True,
     metavar="NAME=PREFIX[,PREFIX...]",
-    help="An ISP and its addresses. Repeatable; without it, one ISP 'home' with the host's own.",
+    help="An ISP and its addresses. Repeatable; without it, one ISP 'home' with all private addresses.",
 )
-def site_init(folder: Path, host: str, port: int, isps: tuple[str, ...]) -> None:
-    """Make CA, keys, a configuration for each role, and the site.toml that clients use, in DIR."""
+@_STATE
+def site_init(folder: Path, host: str, port: int, isps: tuple[str, ...], state: str | None) -> None:
+    """Make an authority, keys, a configuration for each role, and the site.toml that clients use, in DIR."""
     from p2sp.site.init import init_site
 
-    for line in or_exit(lambda: init_site(folder, host, port, isps)):
+    for line in or_exit(lambda: init_site(folder, host, port, isps, state)):
+        click.echo(line)
+
+
+@site.command("add")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("role", type=click.Choice(["supernode", "tracker", "peer", "publisher", "operator"]))
+@click.option("--name", required=True, help="What its files are called.")
+@click.option("--host", default="", help="Address or name it is reached at.")
+@click.option("--port", type=click.IntRange(1, 65534), default=None, help="Its port; the wire is on the next one.")
+@click.option("--isp", default="", metavar="NAME", help="For a tracker: the ISP of the network map whose it is.")
+@_STATE
+def site_add(folder: Path, role: str, name: str, host: str, port: int | None, isp: str, state: str | None) -> None:
+    """Add to the network in DIR: a super node, a local tracker, a peer, or a key to publish or to operate with."""
+    from p2sp.site.growth import add_to_site
+
+    for line in or_exit(lambda: add_to_site(folder, role, name, host, port or 0, isp, state)):
+        click.echo(line)
+
+
+@site.command("renew")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def site_renew(folder: Path) -> None:
+    """Renew the certificates of the network in DIR, which are good for five years; keys and node ids stay."""
+    from p2sp.site.growth import renew_site
+
+    for line in or_exit(lambda: renew_site(folder)):
         click.echo(line)
 
 

@@ -10,6 +10,7 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -125,22 +126,38 @@ class Authority:
         """
         if role not in ROLES:
             raise ValueError(f"there is no role {role!r}; the roles are {', '.join(sorted(ROLES))}")
-        begin = now or datetime.now(UTC)
+        names = [*map(_general_name, hosts), x509.UniformResourceIdentifier(ROLE_URI + role)]
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [_general_name(host) for host in hosts]
+        return self._sign(key, subject, x509.SubjectAlternativeName(names), lifetime, now)
+
+    def renew(
+        self, identity: Identity, *, lifetime: timedelta = ISSUED_LIFETIME, now: datetime | None = None
+    ) -> Identity:
+        """The same key with a new certificate of the same names and role, for one that this authority signed before."""
+        before = identity.certificate
+        names = before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return self._sign(identity.private_key, before.subject, names, lifetime, now)
+
+    def _sign(
+        self,
+        key: CertificateIssuerPrivateKeyTypes,
+        subject: x509.Name,
+        names: x509.SubjectAlternativeName,
+        lifetime: timedelta,
+        now: datetime | None,
+    ) -> Identity:
+        begin = now or datetime.now(UTC)
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+            .subject_name(subject)
             .issuer_name(self.certificate.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(begin - CLOCK_SKEW)
             .not_valid_after(begin + lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([*names, x509.UniformResourceIdentifier(ROLE_URI + role)]),
-                critical=False,
-            )
+            .add_extension(names, critical=False)
             .add_extension(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,

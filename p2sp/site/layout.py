@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -46,16 +46,27 @@ class Service:
 
 
 class NetworkFolder:
-    """A network's folder, being written."""
+    """A network's folder, being written. `state` is where services keep what they write, None for within it.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    Made with a `name`, it is a new network; see `existing`. Raises ConfigError where there is one already.
+    """
+
+    def __init__(self, folder: Path, name: str, state: str | None = None, authority: Authority | None = None) -> None:
         self.folder = folder
-        pki = folder / PKI
-        if (pki / "ca.pem").exists():
-            raise ConfigError(pki / "ca.pem", "there is a network here already; choose another folder")
-        pki.mkdir(parents=True, exist_ok=True)
-        self._authority = Authority.create(name)
-        self._authority.save(pki)
+        self._state = state
+        if authority is None:
+            pki = folder / PKI
+            if (pki / "ca.pem").exists():
+                raise ConfigError(pki / "ca.pem", "there is a network here already; choose another folder")
+            pki.mkdir(parents=True, exist_ok=True)
+            authority = Authority.create(name)
+            authority.save(pki)
+        self.authority = authority
+
+    @classmethod
+    def existing(cls, folder: Path, state: str | None = None) -> Self:
+        """A network that is there, with the authority's key. Raises BadIdentity naming the file that is missing."""
+        return cls(folder, "", state, Authority.load(folder / PKI))
 
     def write_map(self, isps: Mapping[str, Sequence[str]]) -> None:
         """The ALTO network map of these ISPs. Raises ValueError naming the prefix that is wrong."""
@@ -63,7 +74,7 @@ class NetworkFolder:
 
     def key(self, role: str, name: str, hosts: Sequence[str] = ()) -> Identity:
         """A key with a certificate for a role, in `pki/NAME.pem`."""
-        identity = self._authority.issue(role, list(hosts), name)
+        identity = self.authority.issue(role, list(hosts), name)
         save_identity(identity, self.folder / PKI / f"{name}.pem")
         return identity
 
@@ -71,14 +82,20 @@ class NetworkFolder:
         """Key and configuration of a service; the configuration's path."""
         if service.role != "peer":
             self.key(service.role, service.name, [service.address])
+        # Elsewhere it is as systemd has it: a folder for each role, and nothing beside it can be written.
+        apart = f"{self._state}/{service.role}" if self._state is not None else None
         base = {
             "listen": service.listen,
             "identity": f"{PKI}/{service.name}.pem",
             "authority": f"{PKI}/ca.pem",
-            "state": f"state/{service.name}",
+            "state": apart or f"state/{service.name}",
         }
+        settings = dict(service.settings)
+        if apart is not None and service.role == "peer":
+            base["identity"] = f"{apart}/peer.pem"
+            settings["folder"] = f"{apart}/{settings['folder']}"
         head = f"twistd -n p2sp-{service.role} --config {service.name}.toml"
-        return self.write(f"{service.name}.toml", {**base, **service.settings}, head)
+        return self.write(f"{service.name}.toml", {**base, **settings}, head)
 
     def write(self, name: str, values: Mapping[str, Any], head: str) -> Path:
         """A TOML file with one comment line on top; its path."""

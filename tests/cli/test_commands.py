@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from p2sp.cli.main import cli
 
-COMMANDS = ["", "get", "publish", "show", "verify", "demo", "site", "site init", "unfinished"]
+COMMANDS = ["", "get", "publish", "show", "verify", "demo", "site", "site init", "site add", "site renew", "unfinished"]
 ID = "a" * 64
 
 

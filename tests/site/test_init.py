@@ -82,6 +82,26 @@ def test_an_isp_that_is_none_is_named_and_nothing_is_written(tmp_path: Path, tex
     init_site(folder, "127.0.0.1", 9400, ["good=192.0.2.0/24"])
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "complaint"),
+    [
+        ("a b", 9400, "--host a b: neither an IP address nor a host name"),
+        ("", 9400, "--host : neither"),
+        ("1.2.3", 9400, "--host 1.2.3: neither"),
+        ("https://h", 9400, "--host https://h: neither"),
+        ("127.0.0.1", 65_525, "--port: the last port used would be 65536"),
+    ],
+)
+def test_a_place_that_is_none_is_named_and_nothing_is_written(
+    tmp_path: Path, host: str, port: int, complaint: str
+) -> None:
+    folder = tmp_path / "net"
+    with pytest.raises(ConfigError) as caught:
+        init_site(folder, host, port, ["north=10.1.0.0/16", "south=10.2.0.0/16"])
+    assert str(caught.value).startswith(complaint)
+    assert not folder.exists()
+
+
 def test_isps_are_read_as_written() -> None:
     assert parse_isps(["a=10.0.0.0/8, fd00::/8", "b=192.0.2.0/24", "a=198.51.100.0/24"]) == {
         "a": ["10.0.0.0/8", "fd00::/8", "198.51.100.0/24"],
