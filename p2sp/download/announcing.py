@@ -14,7 +14,6 @@ from p2sp.download.foreign_finder import ForeignFinder
 from p2sp.download.foreign_http import ask_http
 from p2sp.download.foreign_udp import ask_udp
 from p2sp.resource.magnet import V1_ID_SIZE
-from p2sp.schedule.spans import Kind
 from p2sp.sources.interfaces import Candidate
 from p2sp.tracker.schema import AnnounceRequest, Counters, Event
 
@@ -96,7 +95,6 @@ class Account:
     def __call__(self, event: Event, *, home: bool) -> AnnounceRequest:
         transfer = self.transfer
         report, content = transfer.report, transfer.content
-        kinds = report.by_kind()
         length = content.length if content is not None else 0
         left = _left(transfer)
         return AnnounceRequest(
@@ -106,13 +104,7 @@ class Account:
             port=transfer.node.port,
             length=length,
             left=left,
-            counters=Counters(
-                server=kinds[Kind.SERVER.value],
-                supernode=kinds[Kind.SUPERNODE.value],
-                peer_local=report.peer_bytes(local=True),
-                peer_remote=report.peer_bytes(local=False),
-                up=report.uploaded,
-            ),
+            counters=Counters(**report.over_the_wire(), up=report.uploaded),
             rate=int(report.rate.rate(transfer.node.reactor.seconds())),
             stalled_ms=int(report.stalled_seconds * 1000),
             home=home,

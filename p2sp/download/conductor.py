@@ -102,6 +102,7 @@ class Conductor:
                 source.close()
             return False
         account = self._report.account(label, source.kind, local=local)
+        source.wasted = account.waste
         self.members[label] = Member(source, account, source.watch(lambda: self._changed(label)), lan=lan)
         self._scheduler.add_source(
             label,
@@ -254,9 +255,13 @@ class Conductor:
             if span in member.fetches:
                 count = self._layout.size_of(start, stop)
                 fetch.bytes += count
-                member.account.bytes += count
+                member.account.took(count)
                 member.strikes = 0
                 self._scheduler.delivered(span, start, stop, self._clock.seconds())
+
+        def arrived(count: int) -> None:
+            fetch.arrived += count
+            self._arrived(count)
 
         sink = SpanSink(
             self._clock,
@@ -267,7 +272,7 @@ class Conductor:
             delivered=delivered,
             judged=self._verdicts.judged,
             failed=self._verdicts.write_failed,
-            arrived=self._arrived,
+            arrived=arrived,
             limit=self._limit,
         )
         member.account.begin(self._clock.seconds())
@@ -310,7 +315,8 @@ class Conductor:
 
     def release(self, member: Member, span: Span) -> bool:
         """Forget a fetch that is over; whether some of it is still missing."""
-        del member.fetches[span]
+        fetch = member.fetches.pop(span)
+        member.account.waste(fetch.arrived - fetch.bytes)
         now = self._clock.seconds()
         member.account.finish(now)
         missing = self._scheduler.is_missing(span)

@@ -21,10 +21,11 @@ LONGEST_WAIT = 60.0
 
 @attrs.define(eq=False)
 class Fetch:
-    """A running fetch of a source: where its bytes go, how to cancel it, and how many bytes came."""
+    """A running fetch of a source: where its bytes go, how to cancel it, how many came, and how many of use."""
 
     sink: SpanSink
     done: "Deferred[None] | None" = None
+    arrived: int = 0
     bytes: int = 0
 
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from p2sp.net.trust import Trust
     from p2sp.wire.listener import PeerNetwork
 
+WINDOW_SECONDS = 0.125
+LEAST_WINDOW = 32 * 1024
+"""What a limited download lets wait unread on each of its connections: all that is lost when one of them is cut."""
+
 BURST_SECONDS = 0.25
 """How far ahead of a rate limit bytes may run."""
 
@@ -99,6 +103,7 @@ class Node:
             allowed=allowed,
             credentials=credentials,
             proxy=proxy,
+            window=None if max_download is None else max(int(max_download * WINDOW_SECONDS), LEAST_WINDOW),
         )
         self._upload_limit = bucket(max_upload)
         self._slots = slots

@@ -43,6 +43,9 @@ class SourceSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     notes: list[str] = msgspec.field(default_factory=list)
     """Why it was left out, parked or dropped, oldest first."""
 
+    wasted: int = 0
+    """Bytes that came besides and were of no use: twice, or too late, or of a block that was never whole."""
+
 
 class Summary(msgspec.Struct, frozen=True):
     """What `--summary` writes when a download is over."""
@@ -55,6 +58,9 @@ class Summary(msgspec.Struct, frozen=True):
     sha256: str | None
     verified: str
     bytes_by_kind: dict[str, int]
+    uploaded: int
+    """Bytes given to others over the wire."""
+
     sources: list[SourceSummary]
     stalled_seconds: float
     error: str | None
@@ -62,18 +68,35 @@ class Summary(msgspec.Struct, frozen=True):
 
 @attrs.define(eq=False)
 class SourceAccount:
-    """What one source gave, how long it was at it, and how often it failed."""
+    """What one source gave, how long it was at it, and how often it failed.
+
+    `bytes` were of use; `wasted` came, too, but twice, or too late, or of a block that was never whole.
+    """
 
     label: str
     kind: Kind
     local: bool = False
     bytes: int = 0
+    wasted: int = 0
+    near: int = 0
+    """Of both, what came while the source was taken to be in our ISP."""
+
     busy_seconds: float = 0.0
     failures: int = 0
     running: int = 0
     busy_since: float = 0.0
     last_failure: str = ""
     notes: list[str] = attrs.field(factory=list)
+
+    def took(self, count: int) -> None:
+        """So many bytes came."""
+        self.bytes += count
+        self.near += count if self.local else 0
+
+    def waste(self, count: int) -> None:
+        """So many bytes came that are of no use."""
+        self.wasted += count
+        self.near += count if self.local else 0
 
     def note(self, reason: str) -> None:
         """Keep why something was done about it; the first and the latest reasons stay."""
@@ -119,26 +142,37 @@ class Report:
         return self.accounts[label]
 
     def by_kind(self) -> dict[str, int]:
-        """Bytes by kind of source."""
+        """Bytes of use by kind of source."""
         totals = {kind.value: 0 for kind in Kind}
         for account in self.accounts.values():
             totals[account.kind.value] += account.bytes
         return totals
 
-    def peer_bytes(self, *, local: bool) -> int:
-        """Bytes from peers inside or outside our ISP."""
-        return sum(a.bytes for a in self.accounts.values() if a.kind is Kind.PEER and a.local is local)
+    def over_the_wire(self) -> dict[str, int]:
+        """All bytes that came, of use or not: from servers, super nodes, peers of our own ISP and peers of others.
+
+        Each only grows: what came before it turned out where a peer is stays where it was counted.
+        """
+        totals = {"server": 0, "supernode": 0, "peer_local": 0, "peer_remote": 0}
+        for account in self.accounts.values():
+            came = account.bytes + account.wasted
+            if account.kind is Kind.PEER:
+                totals["peer_local"] += account.near
+                totals["peer_remote"] += came - account.near
+            else:
+                totals[account.kind.value] += came
+        return totals
 
     @property
     def received(self) -> int:
-        """Bytes from all sources."""
+        """Bytes of use from all sources."""
         return sum(account.bytes for account in self.accounts.values())
 
     def sources(self, now: float) -> list[SourceSummary]:
         """Everybody's part, largest first."""
         ranked = sorted(self.accounts.values(), key=lambda account: -account.bytes)
         return [
-            SourceSummary(a.label, a.kind.value, a.bytes, round(a.rate(now), 1), a.failures, list(a.notes))
+            SourceSummary(a.label, a.kind.value, a.bytes, round(a.rate(now), 1), a.failures, list(a.notes), a.wasted)
             for a in ranked
         ]
 
@@ -165,6 +199,7 @@ def summarise(
         "bytes": length,
         "seconds": round(now - report.started, 3),
         "bytes_by_kind": report.by_kind(),
+        "uploaded": report.uploaded,
         "sources": report.sources(now),
         "stalled_seconds": round(report.stalled_seconds, 3),
     }

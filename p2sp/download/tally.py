@@ -5,7 +5,6 @@ from collections import Counter
 import attrs
 
 from p2sp.download.report import Report
-from p2sp.schedule.spans import Kind
 
 
 @attrs.define
@@ -30,7 +29,7 @@ class Tally:
         if report in self._open:
             self._open.remove(report)
             self.uploaded_before += report.uploaded
-            self.received_before.update(_received(report))
+            self.received_before.update(report.over_the_wire())
 
     @property
     def uploaded(self) -> int:
@@ -38,18 +37,8 @@ class Tally:
         return self.uploaded_before + sum(report.uploaded for report in self._open)
 
     def received(self) -> dict[str, float]:
-        """Bytes by kind of source; peers of our own ISP and of others are told apart."""
+        """Bytes over the wire by kind of source; peers of our own ISP and of others are told apart."""
         total = Counter(self.received_before)
         for report in self._open:
-            total.update(_received(report))
+            total.update(report.over_the_wire())
         return {**dict.fromkeys(("server", "supernode", "peer_local", "peer_remote"), 0), **total}
-
-
-def _received(report: Report) -> dict[str, int]:
-    kinds = report.by_kind()
-    return {
-        "server": kinds[Kind.SERVER.value],
-        "supernode": kinds[Kind.SUPERNODE.value],
-        "peer_local": report.peer_bytes(local=True),
-        "peer_remote": report.peer_bytes(local=False),
-    }

@@ -51,7 +51,7 @@ class _Appender:
         if self.error is not None:
             return
         now = self._clock.seconds()
-        self.account.bytes += len(data)
+        self.account.took(len(data))
         self._report.rate.add(len(data), now)
         self._waiting.append(data)
         self._size += len(data)

@@ -29,7 +29,7 @@ from zope.interface import implementer
 from p2sp.net.addresses import GuardedResolver, Network, check_fetch_target
 from p2sp.net.errors import BadAnswer
 from p2sp.net.proxy import Proxy, ProxySettings
-from p2sp.net.reading import Gathering, TLSEndpoint, widen
+from p2sp.net.reading import Gathering, TLSEndpoint, narrow, unread, widen
 from p2sp.net.tunnel import TunnelEndpoint
 
 # What the headers of an answer may take; Twisted's client would read them without end.
@@ -61,6 +61,8 @@ class _Connection(ProtocolWrapper, Gathering):
     def makeConnection(self, transport: Any) -> None:
         self.factory.owner.opened.add(self)
         widen(transport)
+        if self.factory.owner.window is not None:
+            narrow(transport, self.factory.owner.window)
         secure = isinstance(transport, TLSMemoryBIOProtocol)
         self.factory.owner.reached(Stage.HANDSHAKE if secure else Stage.ANSWER)
         super().makeConnection(transport)
@@ -147,7 +149,8 @@ class ClientEndpoints:
 
     With `allowed` only public addresses and those networks are dialled, whatever a name resolves to or a redirect
     says; None is for a client whose own user named the target. `proxy` says which servers are reached through another
-    host: https by a tunnel, http through `RoutedAgent`.
+    host: https by a tunnel, http through `RoutedAgent`. `window`: bytes that may wait unread; None for as many as the
+    kernel likes.
     """
 
     def __init__(
@@ -158,7 +161,9 @@ class ClientEndpoints:
         timeout: float,
         allowed: Sequence[Network] | None = None,
         proxy: ProxySettings | None = None,
+        window: int | None = None,
     ) -> None:
+        self.window = window
         self._allowed = allowed
         self._proxy = proxy
         self._names: Any = reactor if allowed is None else _GuardedReactor(reactor, allowed)
@@ -217,6 +222,11 @@ class ClientEndpoints:
             waiting, self._waiting = self._waiting, []
             for each in waiting:
                 each.callback(None)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have come over all connections and that nobody has read yet."""
+        return sum(unread(connection.transport) for connection in self.opened)
 
     def abort_all(self) -> Deferred[None]:
         """Cut every connection; fires when all are gone."""

@@ -58,11 +58,12 @@ class HttpSource:
         self._idle: list[Lane] = []
         self._busy: dict[Span, tuple[Lane | None, list[int]]] = {}
         self._watchers: list[Callable[[], None]] = []
+        self.wasted: Callable[[int], None] = lambda count: None
         if found is not None:
             self.version = found.version
             self._learn(ranged=found.ranged)
             self._asker.learn(found.url, found.final_url or found.url)
-            found.lane.counted = self._counted
+            self._adopt(found.lane)
             self._idle.append(found.lane)
 
     @property
@@ -163,11 +164,14 @@ class HttpSource:
         if chosen is None and self._idle:
             chosen = next((lane for lane in self._idle if lane.position is None), self._idle[0])
         if chosen is None:
-            chosen = self._connect.lane(self.label)
-            chosen.counted = self._counted
-            return chosen
+            return self._adopt(self._connect.lane(self.label))
         self._idle.remove(chosen)
         return chosen
+
+    def _adopt(self, lane: Lane) -> Lane:
+        lane.counted = self._counted
+        lane.wasted = lambda count: self.wasted(count)
+        return lane
 
     async def _fetch_segment(self, lane: Lane, segment: Segment, stops: list[int], sink: ISpanSink) -> None:
         start = segment.position

@@ -71,6 +71,7 @@ class _Body(Protocol):
         self.done: Deferred[int] | None = None
         self.open_ended = False
         self.early: deque[bytes] = deque()
+        self.written_off = False
         self.ended: Failure | None = None
 
     def dataReceived(self, data: bytes) -> None:
@@ -81,6 +82,7 @@ class _Body(Protocol):
         if self.position < self.skip_to:
             skipped = min(len(data), self.skip_to - self.position)
             self.position += skipped
+            self.lane.wasted(skipped)
             data = data[skipped:]
         room = self.stop - self.position
         if len(data) > room:
@@ -173,6 +175,7 @@ class Lane:
         allowed: Sequence[Network] | None = None,
         credentials: Credentials | None = None,
         proxy: ProxySettings | None = None,
+        window: int | None = None,
     ) -> None:
         self.label = label
         self._reactor = reactor
@@ -181,7 +184,9 @@ class Lane:
         self._pool.maxPersistentPerHost = 1
         self._pool.retryAutomatically = False
         self._pool.cachedConnectionTimeout = 60
-        self._endpoints = ClientEndpoints(reactor, policy, bind_address, self._deadlines.connect, allowed, proxy)
+        self._endpoints = ClientEndpoints(
+            reactor, policy, bind_address, self._deadlines.connect, allowed, proxy, window
+        )
         self._agent = RoutedAgent(reactor, self._endpoints, self._pool)
         self._credentials = credentials
         self._body: _Body | None = None
@@ -193,6 +198,9 @@ class Lane:
         self._paused = False
         self.counted: Callable[[int], None] = lambda count: None
         """Told of the bytes that a fetch gets."""
+
+        self.wasted: Callable[[int], None] = lambda count: None
+        """Told of the bytes that were read and that no fetch gets."""
 
     @property
     def position(self) -> int | None:
@@ -347,19 +355,30 @@ class Lane:
         """Make the connection ready for another request; one with an unread body is not worth keeping."""
         if self._response is not None or (self._body is not None and self._body.ended is None):
             self.abort()
+        self._write_off()
         self._body = None
 
     def abort(self) -> None:
         """Cut the connection now."""
         self._quiet()
+        self._write_off()
         self._response = None
         # The pool would remember a connection that is gone for as long as one that is idle.
         self._pool.closeCachedConnections()
         self._endpoints.abort_all()
 
+    def _write_off(self) -> None:
+        """Nobody gets what has come of the held body and was not delivered."""
+        body = self._body
+        if body is not None and not body.written_off:
+            body.written_off = True
+            self.wasted(sum(map(len, body.early)) + (self._endpoints.unread if body.ended is None else 0))
+            body.early.clear()
+
     def close(self) -> None:
         """Cut the connection and forget it."""
         self._closed = True
+        self._write_off()
         body, self._body = self._body, None
         self.abort()
         if self._asking is not None:

@@ -46,8 +46,8 @@ class Connect:
     """How to reach HTTP servers: the reactor, whom to trust, the local address to use, how long to wait.
 
     `allowed` is for a daemon that fetches what others name: besides public addresses only these networks are dialled.
-    `credentials` is what a user wants servers to be told, `proxy` through whom they are reached. `hosts` is what is
-    known of servers, over all downloads.
+    `credentials` is what a user wants servers to be told, `proxy` through whom they are reached. `window`: bytes
+    of a connection that may wait unread. `hosts` is what is known of servers, over all downloads.
     """
 
     reactor: Any
@@ -57,6 +57,7 @@ class Connect:
     allowed: Sequence[Network] | None = None
     credentials: Credentials | None = None
     proxy: ProxySettings | None = None
+    window: int | None = None
     hosts: Hosts = attrs.field(factory=Hosts)
 
     def lane(self, label: str) -> Lane:
@@ -70,6 +71,7 @@ class Connect:
             allowed=self.allowed,
             credentials=self.credentials,
             proxy=self.proxy,
+            window=self.window,
         )
 
 

@@ -97,6 +97,7 @@ class ISource(Interface):
     slots: int = Attribute("Spans it takes at the same time at the most; 0 while it can serve nothing (choked).")
     hints: Collection[int] = Attribute("Pieces to ask it for before others, a few: it says that they cost it little.")
     hints_only: bool = Attribute("Whether it serves nothing but those now (BEP 6, allowed fast).")
+    wasted: Callable[[int], None] = Attribute("To be set: told of bytes that came and that no sink gets.")
 
     def has(piece: int) -> bool:
         """Whether it can deliver that piece now."""
@@ -141,6 +142,9 @@ class Candidate:
 
     lan: bool = False
     """Whether it is on our own network."""
+
+    have: float = 0.0
+    """The share of the resource that it said it has."""
 
     @property
     def who(self) -> str:

@@ -113,6 +113,7 @@ class PeerSource:
         self._progress = 0.0
         self._check: IDelayedCall | None = None
         self._run: _Run | None = None
+        self.wasted: Callable[[int], None] = lambda count: None
         if not self.closed:
             link.attach(self)
 
@@ -208,6 +209,8 @@ class PeerSource:
     def block(self, piece: int, begin: int, data: bytes | memoryview) -> None:
         fetch = self._owners.pop((piece, begin), None)
         if fetch is None:
+            # Taken back too late.
+            self.wasted(len(data))
             return
         asked = fetch.requested.pop((piece, begin))
         now = self._clock.seconds()
@@ -305,6 +308,7 @@ class PeerSource:
             return False
         self._fetches.remove(fetch)
         if self._run is not None and self._run.fetch is fetch:
+            self.wasted(self._run.stop - self._run.start)
             self._run = None
         for asked in list(fetch.requested.values()):
             self._take_back(fetch, asked.block)

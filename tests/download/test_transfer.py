@@ -141,7 +141,7 @@ class Transfers(NodeCase):
         await self.introduce(leech, honest)
         await fetching
         self.assertEqual(await self.bytes_of(leech), DATA)
-        self.assertEqual(leech.report.peer_bytes(local=False), len(DATA))
+        self.assertEqual(leech.report.over_the_wire()["peer_remote"], len(DATA))
 
     # -- ends ------------------------------------------------------------------------------------------------
 

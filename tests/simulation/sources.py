@@ -81,6 +81,7 @@ class ScriptedSource:
         self.in_row = False
         self.hints: Collection[int] = ()
         self.hints_only = False
+        self.wasted: Callable[[int], None] = lambda count: None
         self.choked = False
         self.sent = 0
         self.asked: list[tuple[float, Span]] = []
