@@ -1,6 +1,7 @@
 """How is one TARGET fetched, from the words on the command line to a verified file?"""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -289,12 +290,16 @@ class Getter:
     async def _let_go(self, job: Job) -> None:
         if job.found is not None:
             job.found.close()
+        # A Ctrl-C at this point comes too late to change how it ended.
         if job.transfer is not None:
-            await job.transfer.stop()
+            with suppress(CancelledError):
+                await job.transfer.stop()
         if job.store is not None:
-            await job.store.close()
+            with suppress(CancelledError):
+                await job.store.close()
         if self._outlet is not None:
-            await self._outlet.close()
+            with suppress(CancelledError):
+                await self._outlet.close()
 
     # -- what the user reads ---------------------------------------------------------------------------------
 

@@ -29,6 +29,12 @@ SHORTEST_INTERVAL = 1.0
 GOODBYE = 3.0
 """Seconds a tracker gets to hear that we leave."""
 
+FIRST_WORD = 1.0
+"""The same for one that has not answered yet."""
+
+ACCOUNTANTS = 2
+"""Trackers that get the last counters."""
+
 MAX_TRACKERS = 8
 
 
@@ -61,8 +67,12 @@ class TrackerFinder:
 
     Among those it begins with `srv:campus.example` stands for the local ones that this domain's DNS names.
 
-    The counters go to the *home* tracker alone: the local one while it answers, else the first. A tracker that is
-    away is tried again, later and later; one that comes back with a new epoch is announced to at once.
+    The counters go to the *home* tracker alone: the local one while it answers, else the first. The last ones go to
+    another, too: nothing follows that would make up for them, should the first die before it has passed them on, and
+    the statistics server knows them for the same.
+
+    A tracker that is away is tried again, later and later; one that comes back with a new epoch is announced to at
+    once.
     """
 
     log = Logger()
@@ -123,10 +133,8 @@ class TrackerFinder:
         self._stopped = True
         if self._looking is not None:
             self._looking.cancel()
-        goodbyes = [self._goodbye(station) for station in self._stations.values()]
-        done: Deferred[None] = Deferred()
-        DeferredList(goodbyes, consumeErrors=True).addBoth(lambda _: done.callback(None))
-        return done
+        goodbyes = [self._goodbye(station, told) for station, told in self._farewells().items()]
+        return until_said(goodbyes)
 
     # -- one tracker -----------------------------------------------------------------------------------------
 
@@ -210,23 +218,48 @@ class TrackerFinder:
         wait = min(FIRST_RETRY * 2.0 ** min(station.failures - 1, 16), LONGEST_RETRY, station.interval)
         self._soon(station, wait * self._rng.uniform(0.5, 1.0))
 
-    def _goodbye(self, station: _Station) -> "Deferred[None]":
+    def _farewells(self) -> "dict[_Station, bool | None]":
+        """Whether each tracker gets the last counters along with the goodbye; None for no goodbye at all."""
+        stations = list(self._stations.values())
+        alive = [station for station in stations if station.alive]
+        # A short download may be over before the first answer: who never failed us is told all the same.
+        hearing = alive or [station for station in stations if not station.failures]
+        home = self._home()
+        ranked = sorted(hearing, key=lambda station: station is not home)
+        return {each: each in ranked[:ACCOUNTANTS] if each in hearing else None for each in stations}
+
+    def _goodbye(self, station: _Station, told: bool | None) -> "Deferred[None]":
         if station.timer is not None and station.timer.active():
             station.timer.cancel()
         if station.running is not None:
             station.running.cancel()
-        return Deferred.fromCoroutine(self._leave(station))
+        return Deferred.fromCoroutine(self._leave(station, told))
 
-    async def _leave(self, station: _Station) -> None:
-        if station.alive:
-            request = self._describe(Event.STOPPED, home=station is self._home())
+    async def _leave(self, station: _Station, told: bool | None) -> None:
+        if told is not None:
+            request = self._describe(Event.STOPPED, home=told)
             farewell = Deferred.fromCoroutine(station.client.announce(request))
-            farewell.addTimeout(GOODBYE, self._clock)
+            farewell.addTimeout(GOODBYE if station.alive else FIRST_WORD, self._clock)
             try:
                 await farewell
             except Exception as error:  # noqa: BLE001 - leaving must not fail
                 self.log.debug("tracker {url} did not hear the goodbye: {error}", url=station.url, error=error)
         await station.api.close()
+
+
+def until_said(goodbyes: "list[Deferred[None]]") -> "Deferred[None]":
+    """Fires when all have ended, however; to cancel it is to wait no longer, which is no error."""
+
+    def hurry(done: "Deferred[None]") -> None:
+        for each in goodbyes:
+            each.cancel()
+        if not done.called:
+            done.callback(None)
+
+    done: Deferred[None] = Deferred(hurry)
+    all_said = DeferredList(goodbyes, consumeErrors=True)
+    all_said.addBoth(lambda _: None if done.called else done.callback(None))
+    return done
 
 
 def _candidate(node: Node) -> Candidate:

@@ -5,12 +5,13 @@ from random import Random
 from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from p2sp.download.finder import until_said
 from p2sp.download.foreign import Announce, AnnounceFailed, Event, Heard, Hints
 from p2sp.schedule.spans import Kind
 from p2sp.sources.interfaces import Candidate, ISourceFinder
@@ -103,10 +104,7 @@ class ForeignFinder:
 
     def stop(self) -> "Deferred[None]":
         self._stopped = True
-        done: Deferred[None] = Deferred()
-        goodbyes = [Deferred.fromCoroutine(self._leave(hunt)) for hunt in self._hunts]
-        DeferredList(goodbyes, consumeErrors=True).addBoth(lambda _: done.callback(None))
-        return done
+        return until_said([Deferred.fromCoroutine(self._leave(hunt)) for hunt in self._hunts])
 
     # -- one swarm -------------------------------------------------------------------------------------------
 

@@ -314,6 +314,52 @@ def test_leaving_in_the_midst_of_an_announce() -> None:
     assert hunt.news == []
 
 
+def test_the_last_counters_go_to_two_trackers_home_first() -> None:
+    clock = Clock()
+    trackers = [TrackerAgent(clock) for _ in range(3)]
+    hunt = Hunt("a", "b", "c", clock=clock, a=trackers[0], b=trackers[1], c=trackers[2])
+    hunt.run(1.0)
+    hunt.stop()
+    assert [each.events for each in trackers] == [[Event.STARTED, Event.STOPPED]] * 3
+    assert [each.homes[-1] for each in trackers] == [True, True, False]
+
+
+def test_the_last_counters_survive_a_home_that_has_just_died() -> None:
+    clock = Clock()
+    home, other = TrackerAgent(clock), TrackerAgent(clock)
+    hunt = Hunt("home", "other", clock=clock, home=home, other=other)
+    hunt.run(1.0)
+    assert home.homes[-1]
+    assert not other.homes[-1]
+    home.down = True
+    hunt.stop()
+    assert (other.events[-1], other.homes[-1]) == (Event.STOPPED, True)
+
+
+def test_who_is_done_before_the_first_answer_tells_its_counters_all_the_same() -> None:
+    clock = Clock()
+    tracker = TrackerAgent(clock)
+    hunt = Hunt("a", clock=clock, a=tracker)
+    hunt.stop()
+    assert tracker.events[-1] is Event.STOPPED
+    assert tracker.homes[-1]
+
+
+def test_who_does_not_want_to_wait_for_the_goodbye_just_goes() -> None:
+    clock = Clock()
+    tracker = TrackerAgent(clock)
+    hunt = Hunt("a", clock=clock, a=tracker)
+    hunt.run(1.0)
+    tracker.hangs = True
+    over: list[object] = []
+    leaving = hunt.finder.stop().addBoth(over.append)
+    assert over == []
+    leaving.cancel()
+    assert over == [None]
+    hunt.run(CLOSING + 0.5)
+    assert clock.getDelayedCalls() == []
+
+
 def test_nothing_is_announced_after_leaving() -> None:
     clock = Clock()
     tracker = TrackerAgent(clock)
