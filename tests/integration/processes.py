@@ -142,6 +142,11 @@ class Process:
             self._asked = True
             self._process.send_signal(signal.SIGTERM)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
     def terminate(self, timeout: float = STOPPED_WITHIN) -> int:
         """Ask it to stop (SIGTERM) and wait; its exit code. AssertionError with the log when it has to be killed.
 
