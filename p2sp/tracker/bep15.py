@@ -86,7 +86,7 @@ def read_announce(request: Datagram) -> ForeignAnnounce:
     if len(request.data) < _ANNOUNCE.size:
         raise BadDatagram("an announce is too short")
     fields = _ANNOUNCE.unpack_from(request.data)
-    swarm, peer_id, left, event, wanted, port = (fields[each] for each in (3, 4, 6, 8, 11, 12))
+    swarm, peer_id, downloaded, left, event, wanted, port = (fields[each] for each in (3, 4, 5, 6, 8, 11, 12))
     if event >= len(_EVENTS):
         raise BadDatagram("an event that does not exist")
     return ForeignAnnounce(
@@ -95,6 +95,7 @@ def read_announce(request: Datagram) -> ForeignAnnounce:
         port=port,
         left=left,
         event=_EVENTS[event],
+        downloaded=downloaded,
         wanted=WANTED if wanted < 0 else min(wanted, ROOM // 6),
     )
 

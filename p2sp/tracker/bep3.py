@@ -40,7 +40,8 @@ class ForeignAnnounce:
     """A foreign client's state in one swarm.
 
     `swarm` is the info-hash in hex (v2 ones are cut to 20 bytes by the client), `peer_id` what the client calls
-    itself, in hex. There is no address in it: only the observed one counts. `left` is bytes.
+    itself, in hex. There is no address in it: only the observed one counts. `left` is bytes, as is `downloaded`, which
+    counts from when the client began.
     """
 
     swarm: str
@@ -48,6 +49,7 @@ class ForeignAnnounce:
     port: int
     left: int
     event: Event
+    downloaded: int = 0
     wanted: int = WANTED
     compact: bool = True
     with_ids: bool = False
@@ -65,6 +67,7 @@ def read_announce(query: bytes) -> ForeignAnnounce:
         port=_number(values, b"port", 65535),
         left=_number(values, b"left", _MOST_BYTES, 1),
         event=_EVENTS[event],
+        downloaded=_number(values, b"downloaded", _MOST_BYTES, 0),
         wanted=min(_number(values, b"numwant", 2**31, WANTED, negative=WANTED), MOST_WANTED),
         compact=values.get(b"compact", b"1") != b"0",
         with_ids=values.get(b"no_peer_id", b"0") != b"1",

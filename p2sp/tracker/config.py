@@ -12,7 +12,7 @@ from p2sp.locality.network_map import NetworkMap
 from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
-from p2sp.ops.config import Base, parse_duration, resolve
+from p2sp.ops.config import Base, parse_duration, parse_rate, resolve
 from p2sp.ops.metrics import check_metrics
 from p2sp.tracker.asn_file import AsnFile
 from p2sp.tracker.entry import Limits
@@ -61,6 +61,7 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     foreign_http: str | None = None
     foreign_udp: str | None = None
     foreign_interval: Duration = "5min"
+    foreign_rate: str | int = "125MB/s"
     selection: str = "biased"
     remote_max: int = REMOTE_MOST
     limits: LimitsConfig = LimitsConfig()
@@ -79,6 +80,11 @@ class TrackerConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True)
     def foreign_seconds(self) -> float:
         """How often foreign clients announce."""
         return parse_duration(self.foreign_interval)
+
+    @property
+    def foreign_bytes(self) -> int:
+        """Bytes a second that an address of foreign clients may claim to download; 0 when nothing is believed."""
+        return parse_rate(self.foreign_rate)
 
     @property
     def report_seconds(self) -> float:
@@ -106,6 +112,7 @@ def check_config(config: TrackerConfig, path: Path) -> None:
     )
     foreign = check.read("foreign_interval", lambda: config.foreign_seconds)
     check.need(1 <= foreign <= LONGEST_INTERVAL, "foreign_interval", "must be at least a second and at most a day")
+    check.read("foreign_rate", lambda: config.foreign_bytes)
     for key in ("foreign_http", "foreign_udp"):
         if (address := getattr(config, key)) is not None:
             check.read(key, partial(parse_listen, address))

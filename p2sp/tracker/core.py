@@ -13,6 +13,7 @@ from p2sp.locality.network_map import NetworkMap, is_local
 from p2sp.net.trust import Caller
 from p2sp.tracker.accounting import Accounting, sample_of
 from p2sp.tracker.entry import Admission, Candidates, Entry, Speech, Viewpoint, swarm_key
+from p2sp.tracker.foreign_accounts import KnownResources
 from p2sp.tracker.interfaces import ISwarmStore
 from p2sp.tracker.registry import LocalTrackers
 from p2sp.tracker.schema import LONGEST_INTERVAL, AnnounceAnswer, AnnounceRequest, Event, Node, Scope, TrackerRef
@@ -41,7 +42,7 @@ class Tracker:
 
     `interval` is in seconds. `now` never goes back and counts silence, `wall` is seconds since 1970 and stamps
     samples. Where the network map knows no ISP, `asns` may. `epoch` is made anew with each empty store.
-    `others` are the trackers it can name besides itself.
+    `others` are the trackers it can name besides itself. `resources` learns what the swarms are of.
     """
 
     scope: Scope
@@ -56,6 +57,7 @@ class Tracker:
     asns: AsnTable | None = None
     registry: LocalTrackers | None = None
     accounting: Accounting | None = None
+    resources: KnownResources | None = None
     others: tuple[TrackerRef, ...] = ()
     tally: Tally = attrs.field(factory=Tally)
     log = Logger()
@@ -89,6 +91,8 @@ class Tracker:
             self.accounting.add(
                 sample_of(request, node_id=caller.node_id, isp=isp, supernode=supernode, at=self.wall())
             )
+        if self.resources is not None:
+            self.resources.learn(request.resource, request.length, request.v1)
         swarms = [entry.resource]
         if request.clear and request.v1 is not None:
             # Foreign clients of BitTorrent v1 are a swarm of their own, which this node is in as well.

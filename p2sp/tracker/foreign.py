@@ -10,6 +10,7 @@ from p2sp.net.ratelimit import RateTable
 from p2sp.tracker.bep3 import ForeignAnnounce, SwarmNumbers
 from p2sp.tracker.core import Tracker
 from p2sp.tracker.entry import Candidates, Entry, Speech, Viewpoint
+from p2sp.tracker.foreign_accounts import ForeignAccounts
 from p2sp.tracker.load import LoadGauge
 from p2sp.tracker.schema import Event
 
@@ -33,13 +34,15 @@ class ForeignDesk:
     """Announces and scrapes of foreign clients, onto the same swarms and by the same choice as those of our nodes.
 
     A client is its observed address with the port it names: it can make nobody appear but itself. It is told only of
-    those who take clear text. Its counters are nobody's proven account and go nowhere. `interval` in seconds.
+    those who take clear text. What it says it has downloaded is reported as far as `accounts` believe it. `interval` in
+    seconds.
     """
 
     tracker: Tracker
     interval: float
     rates: RateTable
     gauge: LoadGauge
+    accounts: ForeignAccounts | None = None
     tally: Tally = attrs.field(factory=Tally)
 
     def wait(self, address: str) -> float:
@@ -75,6 +78,10 @@ class ForeignDesk:
             seen=tracker.now(),
             speech=Speech.CLEAR,
         )
+        if self.accounts is not None and tracker.accounting is not None:
+            sample = self.accounts.sample(asked, address, entry.isp, now=entry.seen, wall=tracker.wall())
+            if sample is not None:
+                tracker.accounting.add(sample)
         stopped = asked.event is Event.STOPPED
         chosen, whole = await tracker.meet(entry, [asked.swarm], 0 if stopped else asked.wanted, stopped=stopped)
         return chosen, _numbers(whole)

@@ -27,6 +27,7 @@ from p2sp.tracker.client import TrackerClient
 from p2sp.tracker.config import TrackerConfig, check_config, load_costs, load_network_map, open_asn_file
 from p2sp.tracker.core import Tracker
 from p2sp.tracker.foreign import ForeignDesk
+from p2sp.tracker.foreign_accounts import ForeignAccounts, KnownResources
 from p2sp.tracker.foreign_http import ForeignHttpFactory
 from p2sp.tracker.foreign_udp import ForeignUdp
 from p2sp.tracker.load import TICK, LoadGauge
@@ -153,6 +154,9 @@ def _welcome_foreigners(
     limits = config.limits
     rates = RateTable(RateLimit(limits.rate_per_address, limits.burst_per_address))
     desk = ForeignDesk(tracker, config.foreign_seconds, rates, gauge)
+    if config.statistics is not None and config.foreign_bytes:
+        tracker.resources = KnownResources()
+        desk.accounts = ForeignAccounts(tracker.resources, config.foreign_bytes, 2 * config.foreign_seconds)
     shared = config.workers > 1
     if config.foreign_http is not None:
         role.listen(config.foreign_http, ForeignHttpFactory(desk, role.reactor), None, shared=shared)

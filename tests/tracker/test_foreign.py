@@ -58,6 +58,25 @@ class Asker(DatagramProtocol):
         return await answer
 
 
+async def connect_number(asker: Asker, port: int) -> int:
+    """The connection id that a tracker gives to an address."""
+    answer = await asker.ask(port, struct.pack(">QII", 0x41727101980, 0, 5))
+    action, transaction, number = struct.unpack(">IIQ", answer)
+    assert (action, transaction) == (0, 5)
+    return int(number)
+
+
+def datagram(
+    number: int, *, event: Event = Event.STARTED, port: int = 6881, left: int = 1, downloaded: int = 0
+) -> bytes:
+    """An announce."""
+    events = {Event.COMPLETED: 1, Event.STARTED: 2, Event.STOPPED: 3}
+    return struct.pack(
+        ">QII20s20sQQQIIIiH",
+        number, 1, 9, HASH, b"-XX0001-123456789012", downloaded, left, 0, events[event], 0xCB007107, 0, -1, port,
+    )  # fmt: skip
+
+
 @attrs.frozen
 class Heard:
     """Status and body of an answer, and its head."""
@@ -90,6 +109,10 @@ class ForeignCase(TrackerCase):
         self.http: int = http.getHost().port  # type: ignore[attr-defined]
         self.udp: int = udp.getHost().port  # type: ignore[attr-defined]
         return url.replace(str(self.http), str(self.role.ports[-1].getHost().port))  # type: ignore[attr-defined]
+
+    def desk(self) -> Any:
+        """Where foreign clients are served."""
+        return self.role.ports[0].factory.desk  # type: ignore[attr-defined]
 
     async def say(self, data: bytes, address: str = "127.0.0.1") -> bytes:
         """What is answered until the connection ends."""
@@ -237,10 +260,6 @@ class HttpTests(ForeignCase):
         reactor.callLater(0, waited.callback, None)
         await waited
 
-    def desk(self) -> Any:
-        """Where foreign clients are served."""
-        return self.role.ports[0].factory.desk  # type: ignore[attr-defined]
-
 
 class UdpTests(ForeignCase):
     """BEP 15."""
@@ -251,25 +270,12 @@ class UdpTests(ForeignCase):
         self.addCleanup(port.stopListening)
         return made
 
-    async def connect(self, asker: Asker) -> int:
-        answer = await asker.ask(self.udp, struct.pack(">QII", 0x41727101980, 0, 5))
-        action, transaction, number = struct.unpack(">IIQ", answer)
-        assert (action, transaction) == (0, 5)
-        return int(number)
-
-    def datagram(self, number: int, *, event: Event = Event.STARTED, port: int = 6881, left: int = 1) -> bytes:
-        events = {Event.COMPLETED: 1, Event.STARTED: 2, Event.STOPPED: 3}
-        return struct.pack(
-            ">QII20s20sQQQIIIiH",
-            number, 1, 9, HASH, b"-XX0001-123456789012", 0, left, 0, events[event], 0xCB007107, 0, -1, port,
-        )  # fmt: skip
-
     async def test_they_meet_each_other_and_those_of_http(self) -> None:
         self.open()
         await self.announce(ISP_ONE.format(1), port=1)
         one = await self.asker(ISP_ONE.format(2))
-        number = await self.connect(one)
-        answer = await one.ask(self.udp, self.datagram(number, port=2))
+        number = await connect_number(one, self.udp)
+        answer = await one.ask(self.udp, datagram(number, port=2))
         action, transaction, interval, leeches, seeds = struct.unpack(">IIIII", answer[:20])
         assert (action, transaction, leeches, seeds) == (1, 9, 2, 0)
         assert 270 <= interval <= 330
@@ -277,26 +283,26 @@ class UdpTests(ForeignCase):
         assert (await self.announce(ISP_ONE.format(1), port=1)).peers == {("127.1.0.2", 2)}
         scraped = await one.ask(self.udp, struct.pack(">QII", number, 2, 7) + HASH + V1)
         assert struct.unpack(">IIIIIIII", scraped) == (2, 7, 0, 0, 2, 0, 0, 0)
-        await one.ask(self.udp, self.datagram(number, port=2, event=Event.STOPPED))
+        await one.ask(self.udp, datagram(number, port=2, event=Event.STOPPED))
         assert (await self.announce(ISP_ONE.format(1), port=1)).peers == set()
 
     async def test_who_shows_no_number_of_its_own_hears_nothing(self) -> None:
         self.open()
         one, two = await self.asker(ISP_ONE.format(1)), await self.asker(ISP_ONE.format(2))
-        stolen = await self.connect(one)
-        for data in (self.datagram(stolen), self.datagram(7), b"x" * 98, b""):
+        stolen = await connect_number(one, self.udp)
+        for data in (datagram(stolen), datagram(7), b"x" * 98, b""):
             two.transport.write(data, ("127.0.0.1", self.udp))
         # What came before it was looked at before it.
-        await self.connect(two)
+        await connect_number(two, self.udp)
         assert (await self.announce(ISP_ONE.format(3))).peers == set()
 
     async def test_a_number_grows_old(self) -> None:
         self.open()
         one = await self.asker(ISP_ONE.format(1))
-        number = await self.connect(one)
+        number = await connect_number(one, self.udp)
         self.now += 240.0
-        one.transport.write(self.datagram(number), ("127.0.0.1", self.udp))
-        await one.ask(self.udp, self.datagram(await self.connect(one), port=2))
+        one.transport.write(datagram(number), ("127.0.0.1", self.udp))
+        await one.ask(self.udp, datagram(await connect_number(one, self.udp), port=2))
         assert (await self.announce(ISP_ONE.format(3))).peers == {("127.1.0.1", 2)}
 
 
