@@ -122,13 +122,14 @@ class Network:
             exported={isp.name: links[isp.name][0] for isp in self.plan.isps},
         )
 
-    def given(self) -> int:
-        """Bytes of frames that hosts and super nodes have sent so far."""
-        return sum(
-            links_of(isp.name)[port][0].bytes
-            for isp in self.plan.isps
-            for port in ("edge", *(host.name for host in isp.hosts))
-        )
+    def ends(self) -> dict[str, tuple[int, int]]:
+        """Bytes of frames that each host and each ISP's edge has sent and received so far."""
+        ends: dict[str, tuple[int, int]] = {}
+        for isp in self.plan.isps:
+            links = links_of(isp.name)
+            for port, name in (("edge", isp.edge_name), *((host.name, host.name) for host in isp.hosts)):
+                ends[name] = links[port][0].bytes, links[port][1].bytes
+        return ends
 
 
 def links_of(namespace: str) -> dict[str, tuple[Count, Count]]:

@@ -75,7 +75,10 @@ class Result:
     """Seconds of CPU since the start, by process."""
 
     samples: list[dict[str, float]]
-    """Each second: what origin, transit links and hosts sent in it, in bytes of frames."""
+    """Each second: what went over the links so far, in bytes of frames."""
+
+    ends: list[dict[str, tuple[int, int]]]
+    """With each sample: what each host and edge had sent and received."""
 
     failed: str | None = None
 
@@ -131,6 +134,7 @@ class Race:
         self._logs = logs
         self._courses = {host.name: Course(host.name, host.isp, host.up) for host in plan.hosts}
         self._samples: list[dict[str, float]] = []
+        self._ends: list[dict[str, tuple[int, int]]] = []
         self._began: dict[str, float] = {}
 
     def run(self, network: Network, bound: float) -> Result:
@@ -162,7 +166,9 @@ class Race:
             shutil.rmtree(folder)
         name = self._contender.name
         courses = list(self._courses.values())
-        return Result(name, self._rules.size, bound, courses, counts, length, busy, cpu, self._samples, failed)
+        return Result(
+            name, self._rules.size, bound, courses, counts, length, busy, cpu, self._samples, self._ends, failed
+        )
 
     def _watch(self, network: Network, clients: list[Client]) -> str | None:
         """Let them go and see to it that all get there; why not, if they do not."""
@@ -220,10 +226,14 @@ class Race:
         client.process.send(signal.SIGTERM)
 
     def _sample(self, network: Network, now: float) -> None:
-        counts = network.counts()
-        sample = {"seconds": now, "origin": float(counts.origin.bytes), "given": float(network.given())}
+        counts, ends = network.counts(), network.ends()
+        hosts = {host.name for host in self._plan.hosts}
+        sample = {"seconds": now, "origin": float(counts.origin.bytes)}
+        sample["hosts give"] = float(sum(sent for name, (sent, _) in ends.items() if name in hosts))
+        sample["edges give"] = float(sum(sent for name, (sent, _) in ends.items() if name not in hosts))
         sample |= {f"into {name}": float(count.bytes) for name, count in counts.imported.items()}
         self._samples.append(sample)
+        self._ends.append(ends)
 
     def _judge(self, client: Client, digest: str) -> None:
         course = self._courses[client.host.name]

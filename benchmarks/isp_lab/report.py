@@ -118,9 +118,8 @@ def _links(result: Result) -> Iterable[str]:
             (after[name] - before[name]) * 8e-6 / max(after["seconds"] - before["seconds"], 1e-3)
             for before, after in pairwise(marks)
         ]
-        lead = "hosts give" if name == "given" else name
         lines = " ".join(f"{rate:4.0f}" for rate in rates)
-        yield f"  {lead:<10} Mbit/s, every {step:.1f} s: {lines}"
+        yield f"  {name:<10} Mbit/s, every {step:.1f} s: {lines}"
 
 
 def as_data(result: Result) -> dict[str, Any]:

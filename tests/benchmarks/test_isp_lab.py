@@ -117,6 +117,7 @@ def test_report_tells_of_who_failed() -> None:
         busy=0.5,
         cpu={"some-h1-1": 2.0},
         samples=[],
+        ends=[],
     )
     good = table([result]).splitlines()[3].split()
     assert good[:6] == ["some", "25.0", "1.25", "25.0", "-", "1.00"]
