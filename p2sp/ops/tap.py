@@ -48,8 +48,8 @@ class RoleOptions(usage.Options):
         """What `--help` ends with."""
         return (
             "Everything is set in one TOML file: `p2sp site init DIR` writes one for each role of a p2sp network; "
-            f"commented examples lie in etc of the sources and in share/p2sp of an installation. To run it in the foreground: "
-            f"`twistd -n {self.name} --config FILE`. To check a file after editing: "
+            "commented examples lie in etc of the sources and in share/p2sp of an installation. To run it in the "
+            f"foreground: `twistd -n {self.name} --config FILE`. To check a file after editing: "
             f"`twistd -n {self.name} --config FILE --check-config`."
         )
 
