@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -30,7 +30,7 @@ from p2sp.net.addresses import GuardedResolver, Network, check_fetch_target
 from p2sp.net.errors import BadAnswer
 from p2sp.net.proxy import Proxy, ProxySettings
 from p2sp.net.reading import Gathering, TLSEndpoint, narrow, unread, widen
-from p2sp.net.tunnel import TunnelEndpoint
+from p2sp.net.tunnel import ProxyEndpoint, TunnelEndpoint
 
 # What the headers of an answer may take; Twisted's client would read them without end.
 HEADERS: Final = 256 * 1024
@@ -112,6 +112,8 @@ class _Connections(WrappingFactory):
 
     def __init__(self, wrapped: IProtocolFactory, owner: "ClientEndpoints") -> None:
         super().__init__(wrapped)
+        # Twisted's own client would write two lines into the log for each connection.
+        cast(Any, wrapped).noisy = False
         self.owner = owner
 
 
@@ -188,7 +190,7 @@ class ClientEndpoints:
         if proxy is None:
             endpoint = self._to(host, uri.port)
         else:
-            endpoint = TunnelEndpoint(self._to(proxy.host, proxy.port), proxy, host, uri.port)
+            endpoint = TunnelEndpoint(self._named(proxy), proxy, host, uri.port)
         if uri.scheme == b"https":
             endpoint = TLSEndpoint(self._policy.creatorForNetloc(uri.host, uri.port), endpoint, self._reactor)
         return _Endpoint(endpoint, self)
@@ -201,7 +203,10 @@ class ClientEndpoints:
 
     def endpoint_of(self, proxy: Proxy) -> IStreamClientEndpoint:
         """The endpoint of a proxy itself. Raises ForbiddenTarget."""
-        return _Endpoint(self._to(proxy.host, proxy.port), self)
+        return _Endpoint(self._named(proxy), self)
+
+    def _named(self, proxy: Proxy) -> IStreamClientEndpoint:
+        return ProxyEndpoint(self._to(proxy.host, proxy.port), proxy)
 
     def _to(self, host: str, port: int) -> IStreamClientEndpoint:
         kind: Any = HostnameEndpoint

@@ -5,12 +5,19 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    DNSLookupError,
+    TCPTimedOutError,
+    TimeoutError,  # noqa: A004 - so it is called there
+)
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from p2sp.net.errors import ProxyRefused
+from p2sp.net.errors import ProxyRefused, Unreachable, in_words
 from p2sp.net.proxy import Proxy
 
 MAX_ANSWER: Final = 16 * 1024
@@ -18,6 +25,26 @@ MAX_ANSWER: Final = 16 * 1024
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]{0,200}))?\r?\n")
 _END: Final = re.compile(rb"\r?\n\r?\n")
+
+
+@implementer(IStreamClientEndpoint)
+@attrs.frozen
+class ProxyEndpoint:
+    """A proxy's own endpoint, which names it when it cannot be reached: whoever called it was looking for a server."""
+
+    inner: IStreamClientEndpoint
+    proxy: Proxy
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        connecting: Deferred[IProtocol] = self.inner.connect(protocolFactory)
+        return connecting.addErrback(self._explain)
+
+    def _explain(self, failure: Failure) -> Failure:
+        error = failure.value
+        late = isinstance(error, TimeoutError | TCPTimedOutError | ConnectingCancelledError)
+        if isinstance(error, ConnectError | DNSLookupError) and not late:
+            return Failure(Unreachable(str(self.proxy), in_words(error)))
+        return failure
 
 
 class _Knock(Protocol):

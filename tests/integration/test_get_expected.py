@@ -273,4 +273,5 @@ def test_the_limit_is_kept_by_all_together(root: Path, tmp_path: Path) -> None:
 def test_a_port_nobody_listens_on_as_proxy(tmp_path: Path) -> None:
     result = get(tmp_path, "http://127.0.0.1:1/x", "--proxy", f"127.0.0.1:{free_port()}")
     assert result.returncode == 1
-    assert "refused" in result.stderr
+    assert result.stderr.endswith("cannot be reached: Connection refused\n")
+    assert "the proxy 127.0.0.1:" in result.stderr

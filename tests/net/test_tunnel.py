@@ -4,15 +4,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import TCPTimedOutError, getConnectError
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from p2sp.net.errors import ProxyRefused
+from p2sp.net.errors import ProxyRefused, Unreachable
 from p2sp.net.proxy import parse_proxy
-from p2sp.net.tunnel import MAX_ANSWER, TunnelEndpoint
+from p2sp.net.tunnel import MAX_ANSWER, ProxyEndpoint, TunnelEndpoint
 
 
 class Inner(Protocol):
@@ -96,3 +97,24 @@ class TunnelTests(SynchronousTestCase):
         self.assertTrue(self.transport.aborted)
         knock.connectionLost(Failure(ConnectionError()))
         self.failureResultOf(connecting)
+
+
+class ProxyTests(SynchronousTestCase):
+    """The connection to a proxy itself."""
+
+    def failing(self, error: Exception) -> Failure:
+        reactor = MemoryReactorClock()
+        proxy = parse_proxy("http://me:secret@10.0.0.1:3128")
+        connecting = ProxyEndpoint(TCP4ClientEndpoint(reactor, proxy.host, proxy.port), proxy).connect(Factory())
+        reactor.connectors[0].stopConnecting()
+        reactor.tcpClients[0][2].clientConnectionFailed(reactor.connectors[0], Failure(error))
+        failure: Failure = self.failureResultOf(connecting)
+        return failure
+
+    def test_who_cannot_be_reached_is_the_proxy(self) -> None:
+        failure = self.failing(getConnectError((111, "Connection refused")))
+        failure.trap(Unreachable)
+        self.assertEqual(str(failure.value), "the proxy 10.0.0.1:3128 cannot be reached: Connection refused")
+
+    def test_what_was_too_late_stays_so(self) -> None:
+        self.failing(getConnectError((110, "Connection timed out"))).trap(TCPTimedOutError)
