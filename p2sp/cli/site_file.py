@@ -14,8 +14,8 @@ class SiteFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     """A network, as its clients see it. Paths are relative to the file.
 
     `authority` is the network's certificate; `index`, `manager` and `trackers` are URLs, of the last also
-    `srv:campus.example` for the local trackers that this domain's DNS names; `publisher` is the PEM file that may
-    publish.
+    `srv:campus.example` for the local trackers that this domain's DNS names, or `srv:` for those of the domain in which
+    the others see the client; `publisher` is the PEM file that may publish.
     """
 
     authority: str

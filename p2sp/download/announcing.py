@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from secrets import randbits, token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from p2sp.download import foreign
 from p2sp.download.finder import TrackerFinder
@@ -13,6 +15,7 @@ from p2sp.download.foreign import hashes_of
 from p2sp.download.foreign_finder import ForeignFinder
 from p2sp.download.foreign_http import ask_http
 from p2sp.download.foreign_udp import ask_udp
+from p2sp.download.report import Report
 from p2sp.resource.magnet import V1_ID_SIZE
 from p2sp.sources.interfaces import Candidate
 from p2sp.tracker.schema import AnnounceRequest, Counters, Event
@@ -21,7 +24,13 @@ if TYPE_CHECKING:
     from p2sp.download.node import Node
     from p2sp.download.transfer import Transfer
 
+T = TypeVar("T")
+
 WANTED = 50
+
+LOOK = 1.0
+SOON = 1024 * 1024
+"""Bytes fetched of which a node that serves an ISP tells its tracker without delay, looked for every LOOK seconds."""
 
 
 @attrs.frozen
@@ -47,6 +56,10 @@ class Finders:
         """Where a tracker of our network sees us."""
         return self.network.isp
 
+    def report(self) -> None:
+        """Have the tracker that accounts for us hear what we fetched."""
+        self.network.report()
+
     def ask(self) -> None:
         """Have the trackers of our network name nodes now."""
         self.network.announce(Event.PROGRESS)
@@ -68,7 +81,7 @@ def finder_of(transfer: "Transfer", trackers: Sequence[str]) -> Finders:
     node = transfer.node
     # Our network knows resources by their v2 ids.
     ours = list(trackers) if len(transfer.resource_id) != V1_ID_SIZE else []
-    network = TrackerFinder(node.reactor, ours, node.api, Account(transfer), node.rng)
+    network = TrackerFinder(node.reactor, ours, node.api, Account(transfer), node.rng, lambda: node.names)
     if not transfer.asks_foreigners:
         return Finders(network, None)
     described = transfer.descriptor.handshake_hashes if transfer.descriptor is not None else ()
@@ -83,6 +96,36 @@ def finder_of(transfer: "Transfer", trackers: Sequence[str]) -> Finders:
             node.rng,
         ),
     )
+
+
+class EarlyReports:
+    """Has a fill told as it goes on, not only when the next announce is due.
+
+    A super node that is killed takes along what it has not told; there are few of them, and they fetch a lot.
+    """
+
+    def __init__(self, clock: IReactorTime, report: Report, tell: Callable[[], None]) -> None:
+        self._report = report
+        self._tell = tell
+        self._told = 0
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = clock
+
+    def during(self, filling: "Deferred[None]") -> None:
+        """Tell until this fill is over."""
+        self._looking.start(LOOK, now=False)
+
+        def over(result: T) -> T:
+            self._looking.stop()
+            return result
+
+        filling.addBoth(over)
+
+    def _look(self) -> None:
+        came = sum(self._report.over_the_wire().values())
+        if came - self._told >= SOON:
+            self._told = came
+            self._tell()
 
 
 @attrs.frozen

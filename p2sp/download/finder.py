@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from p2sp.download.discovery import SCHEME, LookUp, local_trackers, system_look_up
+from p2sp.download.discovery import SCHEME, LocalSearch, Names, SystemNames
 from p2sp.net.api_client import ApiClient
 from p2sp.net.errors import NetError
 from p2sp.schedule.spans import Kind
@@ -65,7 +65,8 @@ class _Station:
 class TrackerFinder:
     """Announces one transfer to its trackers: those it begins with and the local ones they hand out.
 
-    Among those it begins with `srv:campus.example` stands for the local ones that this domain's DNS names.
+    Among those it begins with `srv:campus.example` stands for the local ones that this domain's DNS names, and `srv:`
+    for those of the domain in which trackers see us, by the name of our address.
 
     The counters go to the *home* tracker alone: the local one while it answers, else the first. The last ones go to
     another, too: nothing follows that would make up for them, should the first die before it has passed them on, and
@@ -84,7 +85,7 @@ class TrackerFinder:
         connect: Callable[[str], ApiClient],
         describe: Describe,
         rng: Random,
-        look_up: LookUp | None = None,
+        names: Callable[[], Names] | None = None,
     ) -> None:
         self._clock = clock
         self._connect = connect
@@ -94,24 +95,17 @@ class TrackerFinder:
         self._first = list(trackers)
         self._found: Callable[[Candidate], None] = lambda candidate: None
         self._news: Callable[[str], None] = lambda news: None
-        self._look_up = look_up
-        self._looking: Deferred[None] | None = None
+        self._search = LocalSearch(names or (lambda: SystemNames(clock)), rng, lambda url: self._add(url, Scope.LOCAL))
         self._stopped = False
         self.isp: str | None = None
 
     def start(self, found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
         self._found, self._news = found, news
         for url in self._first:
-            if url.startswith(SCHEME):
-                self._looking = Deferred.fromCoroutine(self._look_for_local(url.removeprefix(SCHEME)))
-                self._looking.addErrback(lambda failure: failure.trap(CancelledError))
-            else:
+            if not url.startswith(SCHEME):
                 self._add(url, Scope.GLOBAL)
-
-    async def _look_for_local(self, domain: str) -> None:
-        look_up = self._look_up or system_look_up(self._clock)
-        for url in await local_trackers(domain, look_up, self._rng):
-            self._add(url, Scope.LOCAL)
+            elif url != SCHEME:
+                self._search.domain(url.removeprefix(SCHEME))
 
     def announce(self, event: Event) -> None:
         """Tell every tracker of something that cannot wait for its turn."""
@@ -119,6 +113,12 @@ class TrackerFinder:
             if station.event is not Event.STARTED:
                 station.event = event
             self._soon(station, 0.0)
+
+    def report(self) -> None:
+        """Tell the home tracker what the counters are by now."""
+        home = self._home()
+        if home is not None and home.alive:
+            self._soon(home, 0.0)
 
     def completed(self) -> None:
         """Tell every tracker that the resource is complete."""
@@ -131,8 +131,7 @@ class TrackerFinder:
 
     def stop(self) -> "Deferred[None]":
         self._stopped = True
-        if self._looking is not None:
-            self._looking.cancel()
+        self._search.stop()
         goodbyes = [self._goodbye(station, told) for station, told in self._farewells().items()]
         return until_said(goodbyes)
 
@@ -198,6 +197,8 @@ class TrackerFinder:
         station.epoch = answer.epoch
         if answer.isp is not None:
             self.isp = answer.isp
+        if SCHEME in self._first:
+            self._search.address(answer.address)
         for tracker in answer.trackers:
             self._add(tracker.url, tracker.scope)
         for node in answer.nodes:

@@ -25,6 +25,7 @@ from p2sp.storage.pool import DiskPool
 if TYPE_CHECKING:
     from twisted.web.iweb import IPolicyForHTTPS
 
+    from p2sp.download.discovery import RememberedNames
     from p2sp.index.client import IndexClient
     from p2sp.net.api_client import ApiClient
     from p2sp.net.identity import Identity
@@ -53,9 +54,9 @@ class Node:
     `trust` and `identity` are for the network's services; HTTP servers are judged by the platform's authorities, and
     by the network's too where the node trusts one. Without an identity it makes a fresh one when somebody is to see
     it. `address` is the local address to connect from, `listen` address and port of the wire. A `generous` node serves
-    others whatever they give; `clear_text` has it speak with foreign BitTorrent clients too, `lan` call out what it
-    shares on the networks it listens on. `authorities`, `credentials` and `proxy` are about servers: whom else to
-    trust, what to tell them, through whom to reach them.
+    others whatever they give, and tells trackers soon what it has fetched; `clear_text` has it speak with foreign
+    BitTorrent clients too, `lan` call out what it shares on the networks it listens on. `authorities`, `credentials`
+    and `proxy` are about servers: whom else to trust, what to tell them, through whom to reach them.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Node:
         )
         self._upload_limit = bucket(max_upload)
         self._slots = slots
-        self._generous = generous
+        self.generous = generous
         self.clear_text = clear_text
         self.calls_out = lan
         self._index_api = self.api(index) if index else None
@@ -120,6 +121,13 @@ class Node:
         return self._given or create_identity()
 
     @cached_property
+    def names(self) -> "RememberedNames":
+        """What DNS says, for trackers that are found by it."""
+        from p2sp.download.discovery import RememberedNames, SystemNames
+
+        return RememberedNames(SystemNames(self.reactor), self.reactor.seconds)
+
+    @cached_property
     def wire(self) -> "PeerNetwork":
         """Our links with peers and super nodes."""
         from p2sp.wire.listener import PeerNetwork
@@ -129,7 +137,7 @@ class Node:
             self.identity,
             upload=self._upload_limit,
             slots=self._slots,
-            generous=self._generous,
+            generous=self.generous,
             rng=self.rng,
             clear_text=self.clear_text,
         )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from p2sp.download.discovery import check_tracker
 from p2sp.net.addresses import https_url
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker
@@ -53,7 +54,7 @@ def check_config(config: PeerConfig, path: Path) -> None:
     check = Checker(path)
     check.read("listen", lambda: parse_listen(config.listen))
     for url in config.trackers:
-        check.read("trackers", partial(https_url, url))
+        check.read("trackers", partial(check_tracker, url))
     if config.index is not None:
         check.read("index", partial(https_url, config.index))
     check.read("wire", lambda: parse_listen(config.wire))
