@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 from p2sp.cli.start import end_at_once
 from p2sp.download.errors import DownloadError, exit_code
 from p2sp.download.report import ExitCode
+from p2sp.net.errors import in_words
 
 
 class UserError(DownloadError):
@@ -24,10 +24,9 @@ class UserError(DownloadError):
 def describe(error: BaseException) -> tuple[str, int] | None:
     """Sentence and exit code for an error that users meet; None for one that only we can put right."""
     code = exit_code(error)
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str | os.PathLike) else ""
-        return (f"{where}{error.strerror}", code or ExitCode.ERROR)
-    return None if code is None else (str(error), code)
+    if code is None:
+        return None
+    return (in_words(error) if isinstance(error, OSError) else str(error), code)
 
 
 def write_whole(path: Path, data: bytes) -> None:

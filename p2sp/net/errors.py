@@ -5,7 +5,10 @@ from typing import Final
 
 
 def in_words(error: BaseException) -> str:
-    """What made a connection fail, in the few words of the system or OpenSSL, without what Twisted puts around them."""
+    """What went wrong, in the few words of the system or OpenSSL, without what Python and Twisted put around them."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        return f"{where}{error.strerror}"
     number = getattr(error, "osError", None)
     if isinstance(number, int) and number > 0:
         text = os.strerror(number)

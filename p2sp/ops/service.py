@@ -20,7 +20,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
-from p2sp.net.errors import NetError
+from p2sp.net.errors import NetError, in_words
 from p2sp.net.listen import listen_tcp, listen_tls, listen_udp
 from p2sp.ops.config import ConfigError
 from p2sp.ops.loops import Periodic
@@ -173,7 +173,7 @@ class RoleService(service.Service):
             for each in self._listeners:
                 self._listen(each)
         except (NetError, ConfigError, OSError) as error:
-            raise CannotStart(self.role, str(error)) from error
+            raise CannotStart(self.role, in_words(error)) from error
 
     def _listen(self, wanted: _Listener | _Datagrams) -> None:
         scheme, port = wanted.open(self.reactor)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from twisted.python import usage
 
-from p2sp.net.errors import NetError
+from p2sp.net.errors import NetError, in_words
 from p2sp.ops.config import Base, ConfigError, load_config
 from p2sp.ops.service import CannotStart
 
@@ -98,8 +98,5 @@ def clean_exit(role: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ConfigError, NetError) as error:
-        raise SystemExit(f"p2sp-{role}: {error}") from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise SystemExit(f"p2sp-{role}: {where}{error.strerror or error}") from error
+    except (ConfigError, NetError, OSError) as error:
+        raise SystemExit(f"p2sp-{role}: {in_words(error)}") from error

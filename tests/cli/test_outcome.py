@@ -39,10 +39,11 @@ from p2sp.storage.interfaces import AlreadyExists, Changed, Locked, NoSpace, Sto
         (StorageError("it"), 1),
         (NetError("it"), 1),
         (OSError("it"), 1),
+        (OSError(28, "No space left on device"), 1),
     ],
 )
 def test_sentence_and_code(error: Exception, code: int) -> None:
-    assert describe(error) == (str(error), code)
+    assert describe(error) == (str(error).removeprefix("[Errno 28] "), code)
 
 
 def test_what_only_we_can_put_right() -> None:
