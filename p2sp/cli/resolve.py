@@ -172,10 +172,14 @@ class Resolver:
     async def _resolve_magnet(self, magnet: Magnet, job: Job, report: Report) -> None:
         name = magnet.resource_id.hex()
         foreign = bool(job.hints) and self._node.clear_text
-        unknown = "is unknown; give the network with --site"
-        if job.hints:
-            unknown += ", or have foreign clients asked with --clear-text"
-        if self._node.index is not None and len(magnet.resource_id) != V1_ID_SIZE:
+        foreign_only = len(magnet.resource_id) == V1_ID_SIZE
+        clear_text = "have foreign clients asked with --clear-text"
+        if foreign_only:
+            unknown = "is of BitTorrent v1, which no network of ours knows; "
+            unknown += clear_text if job.hints else "and the link names nobody to ask"
+        else:
+            unknown = "is unknown; give the network with --site" + (f", or {clear_text}" if job.hints else "")
+        if self._node.index is not None and not foreign_only:
             unknown = "is unknown to the index"
             try:
                 hints = job.hints
