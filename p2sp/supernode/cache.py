@@ -9,21 +9,22 @@ import attrs
 class Entry:
     """A resource in the cache.
 
-    `size` is the bytes it takes once it is whole, which is what it is counted at: the rest is on its way. `readers` is
-    how many are reading it now; `pinned` is an operator's wish to keep it. `value` is what it was last worth.
+    `size` is the bytes it takes once it is whole, which is what it is counted at: the rest is on its way. `needed` says
+    that somebody waits for what is being fetched of it; `pinned` is an operator's wish to keep it. `value` is what it
+    was last worth.
     """
 
     resource: str
     size: int
     idle_seconds: float = 0.0
     value: float = 0.0
-    readers: int = 0
+    needed: bool = False
     pinned: bool = False
 
     @property
     def fixed(self) -> bool:
         """Whether it must not go now."""
-        return self.pinned or self.readers > 0
+        return self.pinned or self.needed
 
 
 @attrs.frozen
@@ -50,7 +51,7 @@ class CachePlan:
 def plan(capacity: int, entries: Iterable[Entry], wishes: Sequence[Wish]) -> CachePlan:
     """Fit the wishes, most valuable first, into `capacity` bytes.
 
-    What is pinned or being read stays whatever it costs. What nobody wishes for goes only as far as its space is
+    What is pinned or needed stays whatever it costs. What nobody wishes for goes only as far as its space is
     needed, the least valuable first and of equals the one idle for longest. A wished resource that is in the cache goes
     only when it does not fit beside more valuable wishes even with all of that gone. Together, what is left and what is
     to be filled never exceed the capacity, unless what must not go exceeds it alone.

@@ -1,6 +1,6 @@
 """What must whoever owns a super node's cache offer to those who serve it?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -19,12 +19,24 @@ class Served:
     sha256: bytes | None = None
 
 
-class Unavailable(Exception):
-    """What is asked for cannot be had now, perhaps in `retry_after` seconds; the text is fit for a client."""
+@attrs.frozen
+class Elsewhere:
+    """What this cache does not give, and the resource servers that do."""
 
-    def __init__(self, text: str, retry_after: int) -> None:
+    content: Content
+    mirrors: Sequence[str]
+
+
+class Unavailable(Exception):
+    """What is asked for cannot be had now, perhaps in `retry_after` seconds; the text is fit for a client.
+
+    `elsewhere` is where readers can be sent meanwhile.
+    """
+
+    def __init__(self, text: str, retry_after: int, elsewhere: Elsewhere | None = None) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+        self.elsewhere = elsewhere
 
 
 class ICacheView(Interface):
@@ -40,7 +52,7 @@ class ICacheView(Interface):
         """
 
     def reading(resource_id: str) -> Callable[[], None]:
-        """A reader begins: the resource must not be evicted until the answer is called, once."""
+        """A reader begins: the resource's bytes stay until the answer is called, once, even when it is evicted."""
 
     def wanted(resource_id: str, piece: int) -> None:
         """A reader waits for a piece that is not there yet: hurry it."""

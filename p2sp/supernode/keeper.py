@@ -14,11 +14,13 @@ from p2sp.manager.schema import Held, Order, Trouble
 from p2sp.net.errors import NetError
 from p2sp.resource.descriptor import Torrent
 from p2sp.resource.errors import ResourceError
+from p2sp.resource.verification import described
 from p2sp.storage.interfaces import StorageError
-from p2sp.supernode.cache import CachePlan, Entry, Wish, plan
+from p2sp.supernode.cache import Entry, Wish, plan
+from p2sp.supernode.departures import Departures
 from p2sp.supernode.descriptions import Descriptions
 from p2sp.supernode.fills import LINGER, Fill, next_fills
-from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
+from p2sp.supernode.interfaces import Elsewhere, ICacheView, Served, Unavailable
 from p2sp.supernode.shelf import TORRENT, Shelf, clear, read_shelf
 from p2sp.supernode.window import is_read_elsewhere
 
@@ -36,9 +38,9 @@ MAX_READ_THROUGH = 32
 class Keeper:
     """The cache: shelves by resource id, and the way from orders and readers to shelves.
 
-    What is ordered is filled, a few at a time, most valuable first; what nobody ordered stays while there is space,
-    and what is being read never goes. With `read_through` what a reader misses is taken in, where the index knows it
-    and no order needs the space.
+    What is ordered is filled, a few at a time, most valuable first; what nobody ordered stays while there is space.
+    Who reads what is evicted reads it to its end, and its space is free only then. With `read_through` what a reader
+    misses is taken in, where the index knows it and no order needs the space.
     """
 
     log = Logger()
@@ -61,6 +63,8 @@ class Keeper:
         self._read_through = read_through
         self._own_url = own_url
         self._shelves: dict[str, Shelf] = {}
+        self._departures = Departures(node.reactor.seconds, self._gone)
+        self._waiting: list[tuple[Order, Torrent]] = []
         self._descriptions = Descriptions(node.index, node.reactor)
         self._wishes: list[Wish] | None = None
         # One at a time decides what comes and goes.
@@ -83,6 +87,8 @@ class Keeper:
         if not self._restored:
             raise Unavailable("the cache is being opened", 1)
         if not self._read_through:
+            if (leaving := self._departures.get(resource_id)) is not None:
+                raise Unavailable("it is being evicted", 60, self._elsewhere(leaving.torrent))
             return None
         torrent = await self._descriptions.for_reader(resource_id)
         if torrent is None:
@@ -91,6 +97,10 @@ class Keeper:
             if resource_id not in self._shelves:
                 await self._admit(resource_id, torrent)
         return self.lookup(resource_id)
+
+    def _elsewhere(self, torrent: Torrent) -> Elsewhere | None:
+        mirrors = self._without_us(torrent).mirrors
+        return Elsewhere(described(torrent.descriptor), mirrors) if mirrors else None
 
     def reading(self, resource_id: str) -> Callable[[], None]:
         shelf = self._shelves[resource_id]
@@ -103,6 +113,8 @@ class Keeper:
                 done = True
                 shelf.readers -= 1
                 shelf.used(0)
+                if not shelf.readers:
+                    self._departures.look()
 
         return release
 
@@ -112,7 +124,7 @@ class Keeper:
             shelf.fill()
 
     def served(self, resource_id: str, count: int) -> None:
-        shelf = self._shelves.get(resource_id)
+        shelf = self._shelves.get(resource_id) or self._departures.get(resource_id)
         if shelf is not None:
             shelf.used(count)
 
@@ -137,13 +149,16 @@ class Keeper:
 
     @property
     def used(self) -> int:
-        """Bytes that the shelves take or will take."""
-        return sum(shelf.size for shelf in self._shelves.values())
+        """Bytes that the shelves take or will take, with those that are evicted and not gone yet."""
+        return sum(shelf.size for shelf in self._all())
 
     @property
     def uploaded(self) -> int:
         """Bytes served since the start."""
-        return self._uploaded_before + sum(shelf.uploaded for shelf in self._shelves.values())
+        return self._uploaded_before + sum(shelf.uploaded for shelf in self._all())
+
+    def _all(self) -> list[Shelf]:
+        return [*self._shelves.values(), *self._departures.shelves]
 
     def held(self) -> list[Held]:
         """The inventory, for the heartbeat."""
@@ -157,6 +172,11 @@ class Keeper:
             )
             for shelf in self._shelves.values()
         ]
+
+    @property
+    def leaving(self) -> int:
+        """Resources that are evicted and still read."""
+        return len(self._departures.shelves)
 
     def troubles(self) -> list[Trouble]:
         """Why what is ordered cannot be held, for the heartbeat."""
@@ -181,13 +201,12 @@ class Keeper:
                 if order.resource in self._shelves:
                     self._shelves[order.resource].value = order.value
             todo = plan(self._capacity, self._entries(), self._wishes)
-            await self._evict(todo)
+            await self._evict(todo.evict)
             for resource in todo.refused:
                 self._troubles[resource] = "it does not fit into the cache"
                 self.log.info("{resource} does not fit into the cache", resource=resource)
-            reasons = {order.resource: order for order in known}
-            for resource in todo.hold:
-                await self._hold(reasons[resource], torrents[resource])
+            orders = {order.resource: order for order in known}
+            await self._hold_all([(orders[resource], torrents[resource]) for resource in todo.hold])
         self.arrange()
 
     async def _describe(self, resources: Iterable[str]) -> dict[str, Torrent]:
@@ -217,56 +236,83 @@ class Keeper:
         return found
 
     def _entries(self) -> list[Entry]:
-        return [Entry(s.resource, s.size, s.idle, s.value, s.readers) for s in self._shelves.values()]
+        return [
+            Entry(s.resource, s.size, s.idle, s.value, needed=s.readers > 0 and s.moving)
+            for s in self._shelves.values()
+        ]
 
-    async def _evict(self, todo: CachePlan) -> None:
-        for resource in todo.evict:
-            # One may have come while others were evicted; readers of other processes are not in the plan.
-            if self._shelves[resource].readers or is_read_elsewhere(self._folder / resource):
-                continue
-            shelf = self._shelves.pop(resource)
-            self._uploaded_before += shelf.uploaded
-            try:
-                await shelf.remove()
-            except (OSError, StorageError) as error:
-                self.log.error("{resource} cannot be removed: {reason}", resource=resource, reason=str(error))
+    async def _evict(self, resources: Iterable[str]) -> None:
+        for resource in resources:
+            await self._departures.see_off(self._shelves.pop(resource))
 
-    async def _hold(self, order: Order, torrent: Torrent) -> None:
-        resource = order.resource
-        if resource not in self._shelves:
-            try:
-                await self._open(resource, torrent)
-            except (OSError, StorageError) as error:
-                self._troubles[resource] = f"it cannot be held: {error}"
-                self.log.error("{resource} cannot be held: {reason}", resource=resource, reason=str(error))
-                return
-        shelf = self._shelves[resource]
-        shelf.ordered, shelf.value, shelf.reason = True, order.value, order.reason
+    def _gone(self, shelf: Shelf) -> None:
+        self._uploaded_before += shelf.uploaded
+        if self._waiting and not self._closed:
+            Deferred.fromCoroutine(self._hold_waiting()).addErrback(
+                lambda failure: self.log.failure("what waits for space cannot be held", failure)
+            )
+
+    async def _hold_waiting(self) -> None:
+        async with self._deciding:
+            await self._hold_all(self._waiting)
+        self.arrange()
+
+    async def _hold_all(self, wanted: Sequence[tuple[Order, Torrent]]) -> None:
+        """Hold what has its space, the rest once those who read what was evicted are done."""
+        self._waiting = []
+        for order, torrent in wanted:
+            resource = order.resource
+            if resource not in self._shelves:
+                if not self._has_space(resource, torrent):
+                    self._waiting.append((order, torrent))
+                    continue
+                try:
+                    await self._open(resource, torrent)
+                except (OSError, StorageError) as error:
+                    self._troubles[resource] = f"it cannot be held: {error}"
+                    self.log.error("{resource} cannot be held: {reason}", resource=resource, reason=str(error))
+                    continue
+            shelf = self._shelves[resource]
+            shelf.ordered, shelf.value, shelf.reason = True, order.value, order.reason
+
+    def _has_space(self, resource: str, torrent: Torrent, evicted: int = 0) -> bool:
+        """Whether there is space now, with so many bytes `evicted`; what is leaving comes back in its own."""
+        if self._departures.get(resource) is not None:
+            return self._departures.may_stay(resource)
+        return self.used - evicted + torrent.descriptor.length <= self._capacity
 
     async def _admit(self, resource: str, torrent: Torrent) -> None:
         """Take in what a reader asks for, in place of what nobody ordered. Raises Unavailable."""
         if sum(shelf.filling is not None and not shelf.ordered for shelf in self._shelves.values()) >= MAX_READ_THROUGH:
-            raise Unavailable("too much is being fetched for others", 10)
-        wish = Wish(resource, torrent.descriptor.length)
-        if self._wishes is None:
-            # Nobody has said yet what of all that is here is worth keeping.
-            full = self.used + wish.size > self._capacity
-        else:
-            todo = plan(self._capacity, self._entries(), [*self._wishes, wish])
-            full = resource in todo.refused
-        if full:
-            raise Unavailable("the cache has no room for it", 60)
+            raise Unavailable("too much is being fetched for others", 10, self._elsewhere(torrent))
+        evict: Sequence[str] = ()
+        full = False
+        # Before the first orders nobody has said what of all that is here is worth keeping.
+        if self._wishes is not None:
+            todo = plan(self._capacity, self._entries(), [*self._wishes, Wish(resource, torrent.descriptor.length)])
+            evict = todo.evict
+            # One reader's wish is no reason to take from others what they read.
+            full = resource in todo.refused or any(map(self._is_read, evict))
+        freed = sum(self._shelves[each].size for each in evict)
+        if full or not self._has_space(resource, torrent, freed):
+            raise Unavailable("the cache has no room for it", 60, self._elsewhere(torrent))
         try:
-            if self._wishes is not None:
-                await self._evict(todo)
+            await self._evict(evict)
             await self._open(resource, torrent, in_order=True)
         except (OSError, StorageError) as error:
             self.log.error("{resource} cannot be held: {reason}", resource=resource, reason=str(error))
-            raise Unavailable("the cache cannot take it in", 60) from error
+            raise Unavailable("the cache cannot take it in", 60, self._elsewhere(torrent)) from error
+
+    def _is_read(self, resource: str) -> bool:
+        return self._shelves[resource].readers > 0 or is_read_elsewhere(self._folder / resource)
 
     async def _open(self, resource: str, torrent: Torrent, *, in_order: bool = False) -> None:
+        """Have it on a shelf, of what lies in its folder or is leaving. Raises OSError, StorageError."""
         torrent, folder = self._without_us(torrent), self._folder / resource
-        shelf = await Shelf.open(self._node, folder, torrent, self.arrange, in_order=in_order)
+        if self._departures.get(resource) is not None:
+            shelf = await self._departures.take_back(resource)
+        else:
+            shelf = await Shelf.open(self._node, folder, torrent, self.arrange, in_order=in_order)
         self._shelves[resource] = shelf
         if shelf.store.complete and not shelf.store.finished:
             shelf.fill()
@@ -289,6 +335,7 @@ class Keeper:
             shelf.look()
             if not shelf.ordered and shelf.filling is not None and shelf.idle > LINGER:
                 shelf.rest()
+        self._departures.look()
 
     async def close(self) -> None:
         """Let go of everything; it stays on disk."""
@@ -296,3 +343,4 @@ class Keeper:
         shelves, self._shelves = list(self._shelves.values()), {}
         # All at once: each may have a tracker to say goodbye to that does not answer.
         await gatherResults([Deferred.fromCoroutine(shelf.close()) for shelf in shelves], consumeErrors=True)
+        await self._departures.close()

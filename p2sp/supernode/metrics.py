@@ -29,7 +29,7 @@ class SuperNodeMetrics:
             gauge(
                 "supernode_resources",
                 "Resources in the cache.",
-                {"whole": whole, "partial": len(held) - whole},
+                {"whole": whole, "partial": len(held) - whole, "leaving": self.keeper.leaving},
                 "state",
             ),
             counter("supernode_served_bytes", "Bytes served, over the wire and over HTTPS.", self.keeper.uploaded),

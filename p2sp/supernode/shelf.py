@@ -24,6 +24,9 @@ from p2sp.storage.files import sync_folder
 T = TypeVar("T")
 
 TORRENT = "descriptor.torrent"
+EVICTED = "evicted.torrent"
+"""What the descriptor is called once its resource is evicted: who reads it elsewhere holds a lock on that file."""
+
 DATA = "data"
 DIGEST = "sha256"
 STUCK = 30.0
@@ -223,11 +226,23 @@ class Shelf:
         self._remember()
         await self.store.close()
 
-    async def remove(self) -> None:
-        """Stop, and free the space. A folder without a descriptor is one whose eviction was cut short."""
+    async def hide(self) -> None:
+        """Stop, but for who reads it now. A folder without a descriptor is one whose eviction was cut short."""
         self._leaving = True
+        await self.node.pool.run(_rename, self.folder, TORRENT, EVICTED)
         await self.transfer.stop()
-        await self.node.pool.run(_unlink, self.folder / TORRENT)
+
+    async def show(self) -> None:
+        """Be in the cache again after all, as if just opened. Raises OSError."""
+        await self.node.pool.run(_rename, self.folder, EVICTED, TORRENT)
+        self.served, self._by_wire = self.uploaded, 0
+        self.transfer = Transfer(self.node, content=self.content, store=self.store)
+        self.transfer.rest()
+        self._leaving = False
+        self.transfer.start()
+
+    async def remove(self) -> None:
+        """Free the space of what is hidden; who still reads it is cut."""
         try:
             await self.store.discard()
         finally:
@@ -269,9 +284,9 @@ def _pass_by(result: T, over: "Deferred[None]") -> T:
     return result
 
 
-def _unlink(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+def _rename(folder: Path, old: str, new: str) -> None:
+    (folder / old).rename(folder / new)
+    sync_folder(folder)
 
 
 def clear(folder: Path) -> None:

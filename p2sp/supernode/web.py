@@ -19,6 +19,7 @@ from p2sp.net.calls import ApiError
 from p2sp.net.ratelimit import RateTable
 from p2sp.net.reading import widen
 from p2sp.resource.verification import Content
+from p2sp.resource.web_seed import file_url
 from p2sp.storage.interfaces import StorageError
 from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
 from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, none_match, requested_part
@@ -129,7 +130,7 @@ class CacheResource(Resource):
                 await self._pass_on(request)
                 return
         except Unavailable as error:
-            raise ApiError(503, "unavailable", str(error), {"Retry-After": str(error.retry_after)}) from error
+            raise _not_here(request.postpath, error) from error
         if not none_match(_header(request, "If-None-Match"), file.etag):
             request.setResponseCode(304)
             _describe(request, file)
@@ -190,15 +191,10 @@ class CacheResource(Resource):
             if self._elsewhere is not None:
                 return None
             raise missing
-        content = served.content
-        try:
-            name, *inner = (segment.decode() for segment in path[1:])
-            index = content.paths.index(tuple(inner))
-        except ValueError:
-            raise missing from None
-        if name != content.name:
+        content, layout = served.content, served.content.layout
+        index = _index_in(content, path[1:])
+        if index is None:
             raise missing
-        layout = content.layout
         return _File(resource, served, _last_name(content, index), layout.file_start(index), layout.lengths[index])
 
     async def _stream(self, request: Any, file: _File, part: Part) -> None:
@@ -234,6 +230,27 @@ class CacheResource(Resource):
             request.transport.abortConnection()
         else:
             request.finish()
+
+
+def _index_in(content: Content, segments: list[bytes]) -> int | None:
+    """Which file of the content `<name>` or `<name>/<path>` is."""
+    try:
+        name, *inner = (segment.decode() for segment in segments)
+        return content.paths.index(tuple(inner)) if name == content.name else None
+    except ValueError:
+        return None
+
+
+def _not_here(path: list[bytes], error: Unavailable) -> ApiError:
+    """Where to look instead, or when to come back."""
+    where = error.elsewhere
+    index = None if where is None else _index_in(where.content, path[1:])
+    if where is None or index is None:
+        return ApiError(503, "unavailable", str(error), {"Retry-After": str(error.retry_after)})
+    urls = [file_url(mirror, where.content, index) for mirror in where.mirrors]
+    # What began inside TLS stays there, if it can.
+    urls.sort(key=lambda url: not url.startswith("https:"))
+    return ApiError(307, "elsewhere", f"{error}; a resource server has it", {"Location": urls[0]})
 
 
 def _header(request: Any, name: str) -> str | None:

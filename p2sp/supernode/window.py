@@ -19,7 +19,7 @@ from p2sp.storage.disk import DiskStore, open_complete
 from p2sp.storage.interfaces import StorageError
 from p2sp.storage.pool import Pool
 from p2sp.supernode.interfaces import ICacheView, Served
-from p2sp.supernode.shelf import DATA, TORRENT, read_digest, read_shelf
+from p2sp.supernode.shelf import DATA, EVICTED, TORRENT, read_digest, read_shelf
 
 MAX_VIEWS: Final = 512
 """Resources that are open at a time; of more, those nobody reads are closed."""
@@ -36,7 +36,7 @@ class _View:
     def hold(self) -> None:
         """Let the owner know that this is being read: a lock that ends with us, however we end."""
         with suppress(OSError):
-            self.mark = os.open(self.folder / TORRENT, os.O_RDONLY | os.O_CLOEXEC)
+            self.mark = _open_mark(self.folder)
             fcntl.flock(self.mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def let_go(self) -> None:
@@ -49,7 +49,7 @@ class _View:
 class Window:
     """What is whole in a cache folder, read only. What is not, and what is not there, is for the owner to say.
 
-    Content never changes, so what was evicted meanwhile may be served on as long as it is open.
+    Content never changes, so who reads what is evicted meanwhile is served on; nobody new is.
     """
 
     def __init__(self, reactor: Any, pool: Pool, folder: Path) -> None:
@@ -57,6 +57,7 @@ class Window:
         self._pool = pool
         self._folder = folder
         self._views: dict[str, _View] = {}
+        self._evicted: list[_View] = []
         self._opening = DeferredLock()
         self._given: Counter[str] = Counter()
 
@@ -118,13 +119,17 @@ class Window:
         """Close what was evicted, so that its space becomes free, and what is too much; to be called now and then."""
         for resource, view in list(self._views.items()):
             gone = not (view.folder / TORRENT).exists()
-            if not view.readers and (gone or len(self._views) > MAX_VIEWS):
+            if gone or (not view.readers and len(self._views) > MAX_VIEWS):
                 del self._views[resource]
-                await view.store.close()
+                self._evicted.append(view)
+        left = [view for view in self._evicted if not view.readers]
+        self._evicted = [view for view in self._evicted if view.readers]
+        for view in left:
+            await view.store.close()
 
     async def close(self) -> None:
         """Close everything."""
-        views, self._views = list(self._views.values()), {}
+        views, self._views, self._evicted = [*self._views.values(), *self._evicted], {}, []
         for view in views:
             view.let_go()
             await view.store.close()
@@ -143,7 +148,7 @@ def _look(folder: Path) -> tuple[Torrent, bytes | None] | None:
 def is_read_elsewhere(folder: Path) -> bool:
     """Whether another process reads the resource in this folder now."""
     try:
-        mark = os.open(folder / TORRENT, os.O_RDONLY | os.O_CLOEXEC)
+        mark = _open_mark(folder)
     except OSError:
         return False
     try:
@@ -155,3 +160,11 @@ def is_read_elsewhere(folder: Path) -> bool:
     finally:
         os.close(mark)
     return False
+
+
+def _open_mark(folder: Path) -> int:
+    """The descriptor's file, under whichever name it lies there. Raises OSError."""
+    try:
+        return os.open(folder / TORRENT, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(folder / EVICTED, os.O_RDONLY | os.O_CLOEXEC)

@@ -13,7 +13,7 @@ entries = st.lists(
         size=st.integers(0, 50),
         idle_seconds=st.floats(0, 1e6),
         value=st.floats(0, 10),
-        readers=st.integers(0, 1),
+        needed=st.booleans(),
         pinned=st.booleans(),
     ),
     max_size=10,
@@ -95,10 +95,10 @@ def test_the_least_valuable_and_most_idle_go_first_and_only_as_far_as_needed() -
     assert plan(100, inside, [Wish("new", 100)]).evict == ("idle", "fresh", "dear")
 
 
-def test_what_is_being_read_stays_and_the_wish_waits() -> None:
-    inside = [Entry("read", 80, readers=1)]
-    assert plan(100, inside, [Wish("new", 40)]) == CachePlan((), ("read",), (), ("new",))
-    assert plan(100, [Entry("read", 80)], [Wish("new", 40)]).evict == ("read",)
+def test_what_is_needed_stays_and_the_wish_waits() -> None:
+    inside = [Entry("needed", 80, needed=True)]
+    assert plan(100, inside, [Wish("new", 40)]) == CachePlan((), ("needed",), (), ("new",))
+    assert plan(100, [Entry("not", 80)], [Wish("new", 40)]).evict == ("not",)
 
 
 def test_a_wish_held_gives_way_to_a_better_one_only() -> None:

@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import pytest
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 
 from p2sp.net.jsonapi import Api
 from p2sp.storage.memory import MemoryStore
 from p2sp.storage.pool import DiskPool
-from p2sp.supernode.interfaces import Served
+from p2sp.supernode.interfaces import Elsewhere, Served, Unavailable
 from p2sp.supernode.stream import Pace
 from p2sp.supernode.web import CacheResource, media_type
 from tests.net.kit import LoopbackCase
@@ -169,6 +169,20 @@ class RawTests(WebCase):
             status, headers, _ = await self.ask(path)
             assert (path, status) == (path, 404)
             assert headers["content-type"] == "application/json"
+
+    async def test_what_others_have_is_there(self) -> None:
+        def missed(resource: str) -> Deferred[Served | None]:
+            mirrors = ["http://one.example/f/", "https://two.example/f/"]
+            return fail(Unavailable("there is no room", 60, Elsewhere(TREE, mirrors)))
+
+        self.cache.held.clear()
+        self.cache.on_missed = missed
+        status, headers, body = await self.ask(f"/r/{TREE.key}/folder/deep/b.bin")
+        assert (status, headers["location"]) == (307, "https://two.example/f/folder/deep/b.bin")
+        assert headers["cache-control"] == "no-store"
+        assert b"there is no room" in body
+        status, headers, _ = await self.ask(f"/r/{TREE.key}/folder/other")
+        assert (status, headers["retry-after"]) == (503, "60")
 
     async def test_other_methods(self) -> None:
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):

@@ -2,6 +2,7 @@
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from p2sp.storage.interfaces import StorageError
 from p2sp.storage.pool import DiskPool
 from p2sp.supernode import window as window_room
 from p2sp.supernode.keeper import Keeper
@@ -54,7 +55,7 @@ class WindowTests(KeeperCase):
         (folder / "descriptor.torrent").write_bytes(b"junk")
         self.assertIsNone(await window.missed(SMALL))
 
-    async def test_what_is_read_here_stays_there(self) -> None:
+    async def test_who_reads_what_is_evicted_reads_on_and_nobody_new_does(self) -> None:
         keeper = await self.owner()
         window = self.window()
         served = await window.missed(BIG)
@@ -63,18 +64,25 @@ class WindowTests(KeeperCase):
         releases = [window.reading(BIG), window.reading(BIG)]
         self.assertTrue(is_read_elsewhere(folder))
         await keeper.follow([order(SMALL)])
-        self.assertIn(BIG, names(self.cache_folder))
+        self.assertEqual((keeper.held(), keeper.leaving), ([], 1))
+        await window.tidy()
+        self.assertIsNone(window.lookup(BIG))
+        self.assertIsNone(await window.missed(BIG))
         for release in (releases[0], releases[0]):
             release()
         self.assertTrue(is_read_elsewhere(folder))
+        keeper.arrange()
+        self.assertEqual(await served.store.read(0, 100), DATA[:100])
         releases[1]()
         self.assertFalse(is_read_elsewhere(folder))
-        await keeper.follow([order(SMALL)])
+        keeper.arrange()
+        await self.held(keeper, SMALL)
         self.assertEqual(names(self.cache_folder), {SMALL})
         # Content never changes: what is open is right as long as it is.
         self.assertEqual(await served.store.read(0, 100), DATA[:100])
         await window.tidy()
-        self.assertIsNone(window.lookup(BIG))
+        with self.assertRaises(StorageError):
+            await served.store.read(0, 100)
 
     async def test_no_more_is_open_than_may_be(self) -> None:
         self.patch(window_room, "MAX_VIEWS", 1)
