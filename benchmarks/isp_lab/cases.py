@@ -113,8 +113,9 @@ def arrivals(wish: Size) -> Iterator[Entry]:
 
 
 def stagnation(wish: Size) -> Iterator[Entry]:
-    """Clients keep coming, and a third of the way the origin falls to 5 % of its rate: with super nodes that the
-    manager orders to fetch what is hot and slow, without them, and others. The bound is that of a client alone.
+    """Clients keep coming, and leave when they are done; a third of the way the origin falls to 5 % of its rate: with
+    super nodes that the manager orders to fetch what is hot and slow, without them, and others. The bound is that of
+    a client alone.
     """
     plan, size = _plan(wish), _bytes(wish, 16)
     every = 3.0 if wish.every is None else wish.every
@@ -125,7 +126,8 @@ def stagnation(wish: Size) -> Iterator[Entry]:
     slow = len(order) * size * 8.0 / (plan.origin * THROTTLED)
     contenders = [*_ours(wish, "fast", supernodes="cold"), *_ours(wish, "fast"), Libtorrent(), Curl()]
     for contender in contenders:
-        rules = Rules(size, min(slow, 150.0), starts, watch=_throttle(plan, slow_at))
+        leaves = dict.fromkeys(starts, 1.0)
+        rules = Rules(size, min(slow, 150.0), starts, leaves, watch=_throttle(plan, slow_at))
         yield Entry(contender, plan, rules, bound)
 
 
