@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Final
 
 import attrs
@@ -119,7 +118,7 @@ def write_announce(
     """The answer to an announce: peers of the IP version the client uses."""
     four, six = compact(peers)
     head = struct.pack(">IIIII", ANNOUNCE, request.transaction, interval, numbers.leeches, numbers.seeds)
-    return head + (four if ip_address(address).version == 4 else six)[:ROOM]
+    return head + (six if ":" in address else four)[:ROOM]
 
 
 def write_scrape(request: Datagram, numbers: Sequence[SwarmNumbers]) -> bytes:

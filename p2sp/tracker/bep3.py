@@ -2,7 +2,7 @@
 
 from binascii import hexlify
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -20,6 +20,9 @@ MOST_HASHES: Final = 64
 
 MOST_PARAMETERS: Final = 100
 HASH_SIZE: Final = 20
+SIZE_OF_FOUR: Final = 6
+"""Bytes of an IPv4 address and a port."""
+
 _MOST_BYTES: Final = 2**62
 _EVENTS: Final = {
     b"": Event.PROGRESS,
@@ -62,7 +65,7 @@ def read_announce(query: bytes) -> ForeignAnnounce:
     if event not in _EVENTS:
         raise BadQuery("event must be started, completed or stopped")
     return ForeignAnnounce(
-        swarm=_hash(values.get(b"info_hash", b""), "info_hash"),
+        swarm=_swarm(values.get(b"info_hash", b"")),
         peer_id=_hash(values.get(b"peer_id", b""), "peer_id"),
         port=_number(values, b"port", 65535),
         left=_number(values, b"left", _MOST_BYTES, 1),
@@ -76,7 +79,7 @@ def read_announce(query: bytes) -> ForeignAnnounce:
 
 def read_scrape(query: bytes) -> list[str]:
     """The swarms a scrape is about, in hex. Raises BadQuery when there are none, which would mean all, or too many."""
-    hashes = [_hash(value, "info_hash") for name, value in _parameters(query) if name == b"info_hash"]
+    hashes = [_swarm(value) for name, value in _parameters(query) if name == b"info_hash"]
     if not hashes:
         raise BadQuery("info_hash is missing: this tracker does not tell of all its swarms")
     if len(hashes) > MOST_HASHES:
@@ -101,7 +104,7 @@ def write_announce(
     answer: dict[bytes, object] = {
         b"complete": numbers.seeds,
         b"downloaded": numbers.completions,
-        b"external ip": ip_address(address).packed,
+        b"external ip": packed_address(address),
         b"incomplete": numbers.leeches,
         b"interval": interval,
         b"min interval": max(1, interval // 2),
@@ -139,12 +142,17 @@ def compact(peers: Iterable[Entry]) -> tuple[bytes, bytes]:
     four: list[bytes] = []
     six: list[bytes] = []
     for each in peers:
-        # Several times as quick as ipaddress, and an answer has fifty of them.
-        if ":" in each.host:
-            six += (inet_pton(AF_INET6, each.host), each.port.to_bytes(2, "big"))
-        else:
-            four += (inet_pton(AF_INET, each.host), each.port.to_bytes(2, "big"))
+        # An answer has fifty of them, and each stands in many answers.
+        packed = each.packed
+        if packed is None:
+            packed = each.packed = packed_address(each.host) + each.port.to_bytes(2, "big")
+        (four if len(packed) == SIZE_OF_FOUR else six).append(packed)
     return b"".join(four), b"".join(six)
+
+
+def packed_address(address: str) -> bytes:
+    """An IP address in 4 or 16 bytes; several times as quick as ipaddress."""
+    return inet_pton(AF_INET6 if ":" in address else AF_INET, address)
 
 
 def _as_dict(entry: Entry, with_id: bool) -> dict[bytes, object]:
@@ -159,6 +167,12 @@ def _parameters(query: bytes) -> list[tuple[bytes, bytes]]:
     if len(parts) > MOST_PARAMETERS:
         raise BadQuery("the query has too many parameters")
     return [(name, value) for name, _, value in (part.partition(b"=") for part in parts)]
+
+
+@lru_cache(maxsize=4096)
+def _swarm(value: bytes) -> str:
+    """The swarm that a client's `info_hash` names; many clients ask for the same few."""
+    return _hash(value, "info_hash")
 
 
 def _hash(value: bytes, name: str) -> str:

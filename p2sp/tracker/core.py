@@ -145,7 +145,9 @@ class Tracker:
                     self.tally.unlisted[admission.value] += 1
                     self.log.debug("{node} is not listed: {why}", node=entry.node_id, why=admission.value)
             found.append(await self.store.look(swarm, viewpoint, amounts.inside, amounts.outside, entry.seen, self.rng))
-        whole = attrs.evolve(found[0], entries=tuple(each for some in found for each in some.entries))
+        whole = found[0]
+        if len(found) > 1:
+            whole = attrs.evolve(whole, entries=tuple(each for some in found for each in some.entries))
         chosen = self.policy(viewpoint, whole, wanted, self.rng) if wanted else []
         for each in chosen:
             each.named += 1

@@ -49,6 +49,8 @@ class Entry:
     supernode: bool = False
     speech: Speech = Speech.TLS
     named: int = attrs.field(default=0, eq=False)
+    # As foreign clients are told of it, once they were.
+    packed: bytes | None = attrs.field(default=None, init=False, eq=False, repr=False)
     # For the store in memory: where this stands in its bags, and who announced before and after it.
     place: int = attrs.field(default=0, init=False, eq=False, repr=False)
     place_in_isp: int = attrs.field(default=0, init=False, eq=False, repr=False)
@@ -73,6 +75,8 @@ class Entry:
     def renew(self, newer: Self) -> None:
         """Take over what a newer announce of the same node says."""
         self.session = newer.session
+        if self.host != newer.host or self.port != newer.port:
+            self.packed = None
         self.host, self.port, self.isp = newer.host, newer.port, newer.isp
         self.left, self.length, self.seen = newer.left, newer.length, newer.seen
         self.supernode, self.speech = newer.supernode, newer.speech

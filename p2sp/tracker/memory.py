@@ -104,8 +104,10 @@ class MemorySwarmStore:
         if inside or outside:
             entries = swarm.draw(viewpoint, inside, outside, rng)
             neighbours = self._addresses.neighbours(viewpoint.host, resource, NEIGHBOURS)
-            drawn = set(map(id, entries))
-            entries += [each for each in neighbours if id(each) not in drawn and concerns(each, viewpoint)]
+            near = [each for each in neighbours if concerns(each, viewpoint)]
+            if near:
+                drawn = set(map(id, entries))
+                entries += [each for each in near if id(each) not in drawn]
         return succeed(Candidates(tuple(entries), swarm.seeds, swarm.leeches, swarm.completions))
 
     def expire(self, now: float) -> Deferred[int]:

@@ -139,16 +139,18 @@ def make_policy(name: str, *, remote_most: int = REMOTE_MOST, costs: CostMap | N
     return POLICIES[name](remote_most, costs or CostMap())
 
 
+_LANGUAGES: Final = {each: tuple(other for other in Speech if each.understands(other)) for each in Speech}
+"""The speeches that one of each understands; short tuples, as these are compared by identity."""
+
+
 def usable(viewpoint: Viewpoint, entries: Iterable[Entry]) -> Iterable[Entry]:
     """Those the asker can do something with, each once."""
-    languages = {speech for speech in Speech if viewpoint.speech.understands(speech)}
+    languages = _LANGUAGES[viewpoint.speech]
+    asker, seed = viewpoint.node_id, viewpoint.seed
     return {
         entry.node_id: entry
         for entry in entries
-        if entry.port
-        and entry.node_id != viewpoint.node_id
-        and not (viewpoint.seed and entry.seed)
-        and entry.speech in languages
+        if entry.port and entry.node_id != asker and entry.speech in languages and not (seed and entry.seed)
     }.values()
 
 
@@ -165,10 +167,12 @@ def _by_lot(lots: Lots) -> list[Entry]:
 def _arranged(viewpoint: Viewpoint, entries: list[Entry]) -> list[Entry]:
     """In the same order, but behind them those of the other IP version, then what goes beyond one address' share."""
     six = ":" in viewpoint.host
-    if any((":" in entry.host) != six for entry in entries):
+    hosts = {entry.host for entry in entries}
+    mixed = not all(":" in host for host in hosts) if six else ":" in "".join(hosts)
+    if mixed:
         # One may have no way to the other.
         entries.sort(key=lambda entry: (":" in entry.host) != six)
-    if len({entry.host for entry in entries}) == len(entries):
+    if len(hosts) == len(entries):
         return entries
     met: Counter[str] = Counter()
     on_lan = lan_of(viewpoint.host)

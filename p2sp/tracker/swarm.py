@@ -132,6 +132,7 @@ class Swarm:
     def draw(self, viewpoint: Viewpoint, inside: int, outside: int, rng: "Random") -> list[Entry]:
         """At most as many of each kind inside the asker's ISP and outside, without the asker."""
         drawn: list[Entry] = []
+        asker = viewpoint.node_id
         for (speech, part), division in self._divisions.items():
             if not viewpoint.speech.understands(speech) or (viewpoint.seed and part is Part.SEEDS):
                 continue
@@ -139,7 +140,7 @@ class Swarm:
             near = division.draw_local(viewpoint.isp, inside + 1, rng) if inside else []
             far = division.draw_remote(viewpoint.isp, outside + 1, rng) if outside else []
             for found, count in ((near, inside), (far, outside)):
-                drawn += [entry for entry in found if entry.node_id != viewpoint.node_id][:count]
+                drawn += [entry for entry in found if entry.node_id != asker][:count]
         return drawn
 
     def _count(self, entry: Entry, by: int) -> None:
