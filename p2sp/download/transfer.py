@@ -20,7 +20,7 @@ from p2sp.resource.verification import Content, Evidence
 from p2sp.schedule.border import Myself
 from p2sp.schedule.spans import Kind, Mode
 from p2sp.sources.http_facts import Version
-from p2sp.sources.http_probe import Probe
+from p2sp.sources.http_probe import Connect, Probe
 from p2sp.sources.interfaces import Candidate
 from p2sp.storage.interfaces import IPieceStore
 from p2sp.wire.interfaces import IShared
@@ -36,7 +36,7 @@ class Transfer:
     """One resource on one node, from its id or descriptor to the last byte served.
 
     With a descriptor and a store it downloads what is missing and serves what it has; with an id alone it first gets
-    the descriptor from peers (BEP 9, BEP 52). `swarm` False keeps it a plain download from servers.
+    the descriptor from peers (BEP 9, BEP 52). `connect` is how servers are reached, if not as the node does.
     """
 
     log = Logger()
@@ -53,8 +53,10 @@ class Transfer:
         in_order: bool = False,
         floor_rate: float = 0.0,
         hints: Hints | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self.node = node
+        self._connect = connect or node.connect
         self.hints = hints or Hints()
         self.report = Report(node.reactor.seconds())
         node.tally.begin(self.report)
@@ -173,7 +175,7 @@ class Transfer:
         self.conductor = conductor
         if self._servers is not None:
             self._servers.let_go()
-        self._servers = Servers(self.node, self.content, self.report, conductor)
+        self._servers = Servers(self.node, self._connect, self.content, self.report, conductor)
         self._servers.begin(mirrors, found, version, () if self.store.complete else unproven)
         # Only now, when each can see that it is not alone: who is beside others has to prove itself first.
         done = conductor.run()
@@ -184,6 +186,10 @@ class Transfer:
             self._show_interest()
         for link in self._links.values():
             self._add_source(link)
+        if self.node.generous:
+            from p2sp.download.announcing import EarlyReports
+
+            EarlyReports(self.node.reactor, self.report, self._report_now).during(done)
         return done.addCallback(self._completed)
 
     def _myself(self) -> Myself | None:
@@ -306,6 +312,10 @@ class Transfer:
             if self.conductor is not None:
                 local, lan = self._place_of(link)
                 self.conductor.place(link.label, local=local, lan=lan)
+
+    def _report_now(self) -> None:
+        if self._finder is not None:
+            self._finder.report()
 
     def _on_lan(self, node_id: str, host: str, port: int) -> None:
         self._dialler.offer(Candidate(Kind.PEER, node_id, host, port, local=True, lan=True))
