@@ -23,8 +23,8 @@ from p2sp.manager.schema import (
     RuleView,
 )
 from p2sp.net.addresses import https_url
+from p2sp.net.fields import Count, Text
 from p2sp.net.jsonapi import Api, ApiError, Call
-from p2sp.tracker.schema import Count, Text
 
 SUPERNODES: Final = frozenset({"supernode"})
 OPERATOR: Final = "operator"

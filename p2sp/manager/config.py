@@ -10,12 +10,12 @@ from p2sp.locality.network_map import NetworkMap
 from p2sp.manager.placement import Limits
 from p2sp.manager.policies import POLICIES
 from p2sp.net.addresses import https_url
+from p2sp.net.fields import NodeId, Text
 from p2sp.net.listen import parse_listen
 from p2sp.ops.checks import Checker, load_document
 from p2sp.ops.config import parse_duration, parse_rate, parse_size, resolve
 from p2sp.ops.metrics import check_metrics
 from p2sp.ops.pages.config import PagesConfig, check_pages
-from p2sp.tracker.schema import NodeId, Text
 
 Duration = str | int | float
 

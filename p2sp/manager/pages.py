@@ -12,12 +12,12 @@ from twisted.web.template import Tag
 from p2sp.manager.control import Manager
 from p2sp.manager.rules import RuleKind
 from p2sp.manager.schema import NodeView, Placement, RuleView
+from p2sp.net.fields import Text
 from p2sp.net.jsonapi import Call
 from p2sp.ops.pages.parts import Tile, badge, card, choice, el, identifier, meter, table, tiles
 from p2sp.ops.pages.plots import spark
 from p2sp.ops.pages.site import Page
 from p2sp.ops.pages.words import in_ago, in_bytes, in_percent, in_time, of_isp, short_id
-from p2sp.tracker.schema import Text
 
 REFRESH: Final = 2.0
 MOST_NODES: Final = 200

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from p2sp.manager.rules import RuleKind
-from p2sp.tracker.schema import Count, NodeId, Port, ResourceId, Share, Text
+from p2sp.net.fields import Count, NodeId, Port, ResourceId, Share, Text
 
 
 class Held(Struct, frozen=True, forbid_unknown_fields=True):

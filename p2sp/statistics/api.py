@@ -6,6 +6,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from p2sp.net.fields import Count, ResourceId, Text
 from p2sp.net.jsonapi import Api, ApiError, Call
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.magnet import parse_resource_id
@@ -21,7 +22,6 @@ from p2sp.statistics.schema import (
     SampleBatch,
 )
 from p2sp.statistics.store import MAX_PAGE
-from p2sp.tracker.schema import Count, ResourceId, Text
 
 WRITERS: Final = frozenset({"tracker"})
 READERS: Final = frozenset({"manager", "operator"})

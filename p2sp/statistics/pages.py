@@ -9,6 +9,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.template import Tag
 
+from p2sp.net.fields import ResourceId, Text
 from p2sp.net.jsonapi import Call
 from p2sp.ops.pages import plots
 from p2sp.ops.pages.parts import KINDS, Tile, by_kind, card, choice, el, identifier, kinds_bar, legend, table, tiles
@@ -16,7 +17,6 @@ from p2sp.ops.pages.site import Page
 from p2sp.ops.pages.words import at_clock, in_bytes, in_percent, in_rate, in_time, of_isp, on_axis
 from p2sp.statistics.interfaces import IFigures
 from p2sp.statistics.schema import HotResource, IspFigures, Moment
-from p2sp.tracker.schema import ResourceId, Text
 
 Window = Literal["10m", "1h", "1d", "7d"]
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from p2sp.net.fields import Count, NodeId, ResourceId, SessionId, Text
 from p2sp.sketches import distinct, rates
-from p2sp.tracker.schema import Count, Counters, Event, NodeId, ResourceId, SessionId, Text
+from p2sp.tracker.schema import Counters, Event
 
 
 class Sample(Struct, frozen=True, forbid_unknown_fields=True):
