@@ -4,7 +4,7 @@ Run as `python -m p2sp.cli.demo_origin FILE HOST RATE`; prints the file's URL wh
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class _OneFile:
     def missed(self, resource_id: str) -> "Deferred[Served | None]":
         return succeed(None)
 
-    def reading(self, resource_id: str) -> Callable[[], None]:
+    def reading(self, resource_id: str, via: Iterable[str] = ()) -> Callable[[], None]:
         return lambda: None
 
     def wanted(self, resource_id: str, piece: int) -> None:

@@ -14,7 +14,7 @@ from p2sp.resource.verification import Content
 from p2sp.schedule.spans import Kind
 from p2sp.sources.http import HttpSource
 from p2sp.sources.http_facts import Version
-from p2sp.sources.http_probe import Probe
+from p2sp.sources.http_probe import Connect, Probe
 
 MAX_MIRRORS = 32
 
@@ -22,8 +22,9 @@ MAX_MIRRORS = 32
 class Servers:
     """The servers of one download, from their URLs to what the node's memory is told of them."""
 
-    def __init__(self, node: Node, content: Content, report: Report, conductor: Conductor) -> None:
+    def __init__(self, node: Node, connect: Connect, content: Content, report: Report, conductor: Conductor) -> None:
         self._node = node
+        self._connect = connect
         self._content = content
         self._report = report
         self._conductor = conductor
@@ -70,7 +71,7 @@ class Servers:
     def _add(self, url: str, found: Probe | None, version: Version | None) -> None:
         memory = self._node.memory
         source = HttpSource(
-            self._node.connect,
+            self._connect,
             url,
             self._content,
             connections=self._node.connections,
@@ -85,7 +86,7 @@ class Servers:
         node = self._node
 
         def compare(url: str) -> "Deferred[Probe]":
-            return Deferred.fromCoroutine(agree(node.connect, first, url, node.rng))
+            return Deferred.fromCoroutine(agree(self._connect, first, url, node.rng))
 
         def left_out(url: str, reason: str) -> None:
             self._report.account(url, Kind.SERVER).note(reason)

@@ -1,5 +1,6 @@
 """How is a server asked so that bytes come as they are stored, and what went wrong when it did not answer?"""
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -72,11 +73,13 @@ class PlainAgent:
     """Innermost agent, for one request and its redirects.
 
     Whatever is above asked for, bodies come as they are stored; and what began over TLS stays there.
-    Each server, also one that a redirect names, is told of `credentials` what is meant for it.
+    Each server, also one that a redirect names, is told of `credentials` what is meant for it, and `via` whom the
+    request comes through (RFC 9110 section 7.6.3).
     """
 
     agent: IAgent
     credentials: Credentials | None = None
+    via: Callable[[], str] | None = None
     secure: bool = False
 
     def request(
@@ -91,6 +94,8 @@ class PlainAgent:
         if self.credentials is not None:
             self.credentials.apply(uri.decode("ascii"), headers)
         headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        if self.via is not None:
+            headers.setRawHeaders("Via", [self.via()])
         if not headers.hasHeader(b"User-Agent"):
             headers.setRawHeaders(b"User-Agent", [USER_AGENT])
         d: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer)

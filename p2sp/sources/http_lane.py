@@ -67,6 +67,7 @@ class Lane:
         credentials: Credentials | None = None,
         proxy: ProxySettings | None = None,
         window: int | None = None,
+        via: Callable[[], str] | None = None,
     ) -> None:
         self.label = label
         self._reactor = reactor
@@ -80,6 +81,7 @@ class Lane:
         )
         self._agent = RoutedAgent(reactor, self._endpoints, self._pool)
         self._credentials = credentials
+        self._via = via
         self._body: Body | None = None
         self._response: _Response | None = None
         self._asking: Deferred[Any] | None = None
@@ -106,7 +108,7 @@ class Lane:
             self._closing = False
             self.abort()
         self._endpoints.most_bytes = HEADERS
-        client = HTTPClient(cast(IAgent, PlainAgent(cast(IAgent, self._agent), self._credentials)))
+        client = HTTPClient(cast(IAgent, PlainAgent(cast(IAgent, self._agent), self._credentials, self._via)))
         stage, late = Stage.ANSWER, False
 
         def too_late() -> None:

@@ -1,7 +1,7 @@
 """What does an HTTP server say of a URL, and how are servers reached at all?"""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -47,7 +47,8 @@ class Connect:
 
     `allowed` is for a daemon that fetches what others name: besides public addresses only these networks are dialled.
     `credentials` is what a user wants servers to be told, `proxy` through whom they are reached. `window`: bytes
-    of a connection that may wait unread. `hosts` is what is known of servers, over all downloads.
+    of a connection that may wait unread. `hosts` is what is known of servers, over all downloads. `via` is for who
+    fetches on behalf of others: what a request's field of that name says when it is sent.
     """
 
     reactor: Any
@@ -58,6 +59,7 @@ class Connect:
     credentials: Credentials | None = None
     proxy: ProxySettings | None = None
     window: int | None = None
+    via: Callable[[], str] | None = None
     hosts: Hosts = attrs.field(factory=Hosts)
 
     def lane(self, label: str) -> Lane:
@@ -72,6 +74,7 @@ class Connect:
             credentials=self.credentials,
             proxy=self.proxy,
             window=self.window,
+            via=self.via,
         )
 
 

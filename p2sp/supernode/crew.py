@@ -26,7 +26,7 @@ from p2sp.supernode.interfaces import ICacheView
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.relay import Relay
 from p2sp.supernode.stream import Pace
-from p2sp.supernode.turns import Turns
+from p2sp.supernode.via import name_of
 from p2sp.supernode.web import CacheResource
 from p2sp.supernode.window import Window
 
@@ -51,7 +51,7 @@ def add_workers(
     config_path: Path,
     state: Path,
     keeper: Keeper,
-    turns: Turns,
+    front: CacheResource,
     reactor: Any,
 ) -> None:
     """To the process that owns the cache: start the others, and answer what they cannot."""
@@ -62,7 +62,7 @@ def add_workers(
         return {}
 
     inner = Api(None, reactor, role="supernode", rate_limit=None)
-    inner.mount("/r", CacheResource(keeper, reactor, turns=turns))
+    inner.mount("/r", front.behind())
     inner.route("POST", "/v1/served", count, body=Account)
     site = make_site(inner)
     socket = state / SOCKET
@@ -104,7 +104,7 @@ def make_worker(
             window.give_back(given)
 
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
-    api.mount("/r", shop_window(config, window, Turns(reactor), reactor, elsewhere=relay.answer))
+    api.mount("/r", shop_window(config, window, identity, reactor, elsewhere=relay.answer))
     role.on_start("starting the disk", pool.start)
     role.every(PARENT_LOOK, watch_parent(reactor), "looking whether the first process lives")
     role.every(ACCOUNT, account, "telling what was given")
@@ -119,7 +119,7 @@ def make_worker(
 def shop_window(
     config: SuperNodeConfig,
     cache: ICacheView,
-    turns: Turns,
+    identity: Identity,
     reactor: Any,
     *,
     elsewhere: Callable[[Any], Awaitable[None]] | None = None,
@@ -128,4 +128,5 @@ def shop_window(
     rate = config.upload_rate
     pace = Pace(bucket=bucket(None if rate is None else max(rate // config.workers, 1)))
     rates = RateTable(config.requests_limit)
-    return CacheResource(cache, reactor, pace=pace, turns=turns, rates=rates, elsewhere=elsewhere)
+    name = name_of(identity.node_id)
+    return CacheResource(cache, reactor, pace=pace, name=name, rates=rates, elsewhere=elsewhere)

@@ -1,6 +1,6 @@
 """What must whoever owns a super node's cache offer to those who serve it?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -51,8 +51,11 @@ class ICacheView(Interface):
         Any number of readers who miss the same cost no more than one. Fails with Unavailable.
         """
 
-    def reading(resource_id: str) -> Callable[[], None]:
-        """A reader begins: the resource's bytes stay until the answer is called, once, even when it is evicted."""
+    def reading(resource_id: str, via: Iterable[str] = ()) -> Callable[[], None]:
+        """A reader begins: the resource's bytes stay until the answer is called, once, even when it is evicted.
+
+        `via` names the super nodes through which it comes; what is fetched meanwhile is fetched for them.
+        """
 
     def wanted(resource_id: str, piece: int) -> None:
         """A reader waits for a piece that is not there yet: hurry it."""

@@ -102,9 +102,10 @@ class Keeper:
         mirrors = self._without_us(torrent).mirrors
         return Elsewhere(described(torrent.descriptor), mirrors) if mirrors else None
 
-    def reading(self, resource_id: str) -> Callable[[], None]:
+    def reading(self, resource_id: str, via: Iterable[str] = ()) -> Callable[[], None]:
         shelf = self._shelves[resource_id]
         shelf.readers += 1
+        shelf.asked_by.update(via)
         done = False
 
         def release() -> None:
@@ -112,6 +113,11 @@ class Keeper:
             if not done:
                 done = True
                 shelf.readers -= 1
+                shelf.asked_by.subtract(via)
+                for name in via:
+                    if not shelf.asked_by[name]:
+                        # What anybody may call himself is not remembered.
+                        del shelf.asked_by[name]
                 shelf.used(0)
                 if not shelf.readers:
                     self._departures.look()

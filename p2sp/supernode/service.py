@@ -21,7 +21,6 @@ from p2sp.supernode.config import SuperNodeConfig
 from p2sp.supernode.crew import add_workers, make_worker, shop_window
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.metrics import SuperNodeMetrics
-from p2sp.supernode.turns import Turns
 
 ARRANGE = 5.0
 """Seconds between two looks at which fills shall run."""
@@ -108,8 +107,8 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     role = RoleService("supernode", reactor, rng=rng)
     steering = Steering(role, ManagerClient(manager_api), keeper, node, config)
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
-    turns = Turns(reactor)
-    api.mount("/r", shop_window(config, keeper, turns, reactor))
+    front = shop_window(config, keeper, identity, reactor)
+    api.mount("/r", front)
     role.on_start("making the cache folder", lambda: (state / "cache").mkdir(parents=True, exist_ok=True))
     role.on_start("starting the wire", node.start)
     steering.job = role.every(
@@ -121,7 +120,7 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     role.on_stop("closing the cache", keeper.close)
     site = make_site(api)
     if config.workers > 1:
-        add_workers(role, config, config_path, state, keeper, turns, reactor)
+        add_workers(role, config, config_path, state, keeper, front, reactor)
     role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)
     serve_metrics(role, config, SuperNodeMetrics(node, keeper, config.capacity_bytes), api, site)
     return role

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,10 @@ from p2sp.download.transfer import Transfer
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.errors import DescriptorError
 from p2sp.resource.verification import Content, described
+from p2sp.sources.http_probe import Connect
 from p2sp.storage.disk import DiskStore, open_complete, open_store
 from p2sp.storage.files import sync_folder
+from p2sp.supernode.via import name_of, through
 
 T = TypeVar("T")
 
@@ -40,8 +43,8 @@ REMEMBERED = 60.0
 class Shelf:
     """A resource that the cache holds or fills. `folder` is named by the resource id, never by anybody's string.
 
-    `ordered` says whether the manager wants it; `value` and `reason` are then what it says of it. `changed` is called
-    whenever a fill has ended, well or not.
+    `ordered` says whether the manager wants it; `value` and `reason` are then what it says of it. `asked_by` counts the
+    readers that come through other super nodes. `changed` is called whenever a fill has ended, well or not.
     """
 
     node: Node
@@ -51,6 +54,8 @@ class Shelf:
     store: DiskStore
     transfer: Transfer
     changed: Callable[[], None]
+    asked_by: Counter[str]
+    connect: Connect
     sha256: bytes | None = None
     readers: int = 0
     served: int = 0
@@ -86,11 +91,25 @@ class Shelf:
             store = await open_complete(path, content, node.pool, node.reactor, trust=True, keep_leaves=True)
         else:
             store = await open_store(path, content, node.pool, node.reactor, keep_leaves=True)
-        transfer = Transfer(node, content=content, store=store, in_order=in_order)
+        asked_by: Counter[str] = Counter()
+        connect = attrs.evolve(node.connect, via=through(name_of(node.identity.node_id), lambda: asked_by))
+        transfer = Transfer(node, content=content, store=store, in_order=in_order, connect=connect)
         transfer.rest()
         idle = max(time.time() - (folder / TORRENT).stat().st_mtime, 0.0)
         now = node.reactor.seconds()
-        shelf = cls(node, folder, torrent, content, store, transfer, changed, last_used=now - idle, remembered_at=now)
+        shelf = cls(
+            node,
+            folder,
+            torrent,
+            content,
+            store,
+            transfer,
+            changed,
+            asked_by,
+            connect,
+            last_used=now - idle,
+            remembered_at=now,
+        )
         shelf.sha256 = read_digest(folder) if store.finished else None
         store.on_verified(shelf._arrived)
         transfer.start()
@@ -236,7 +255,7 @@ class Shelf:
         """Be in the cache again after all, as if just opened. Raises OSError."""
         await self.node.pool.run(_rename, self.folder, EVICTED, TORRENT)
         self.served, self._by_wire = self.uploaded, 0
-        self.transfer = Transfer(self.node, content=self.content, store=self.store)
+        self.transfer = Transfer(self.node, content=self.content, store=self.store, connect=self.connect)
         self.transfer.rest()
         self._leaving = False
         self.transfer.start()

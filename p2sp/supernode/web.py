@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from mimetypes import MimeTypes
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
 from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, none_match, requested_part
 from p2sp.supernode.stream import ClientStalled, NoProgress, Pace, Stream, arrival
 from p2sp.supernode.turns import Turns
+from p2sp.supernode.via import MAX_HOPS, PATIENCE, hops
 
 MAX_STREAMS: Final = 1000
 """Answers under way at once; beyond that clients are asked to come back."""
@@ -58,8 +59,9 @@ class CacheResource(Resource):
 
     GET with a single Range and HEAD, conditional by a strong ETag (RFC 9110). A resource that is still being filled is
     served as its pieces come; when none come in time the answer ends short of its Content-Length, so that no client
-    takes it for whole. Before the first byte that is a 503 instead. `turns` are for all who write in this process to
-    share, `rates` is how often one address may ask; `elsewhere` answers what this cache has not, where another may.
+    takes it for whole. Before the first byte that is a 503 instead. `name` is what we are called in a `Via`, `turns`
+    are for all who write in this process to share, `rates` is how often one address may ask; `elsewhere` answers what
+    this cache has not, where another may.
     """
 
     isLeaf = True
@@ -71,6 +73,7 @@ class CacheResource(Resource):
         clock: IReactorTime,
         *,
         pace: Pace | None = None,
+        name: str = "",
         turns: Turns | None = None,
         max_streams: int = MAX_STREAMS,
         rates: RateTable | None = None,
@@ -81,10 +84,15 @@ class CacheResource(Resource):
         self._clock = clock
         self._pace = pace or Pace()
         self._turns = turns or Turns(clock)
+        self._name = name
         self._max_streams = max_streams
         self._rates = rates
         self._elsewhere = elsewhere
         self._streams = 0
+
+    def behind(self) -> "CacheResource":
+        """The same cache for other processes of ours, which keep to the limits themselves."""
+        return CacheResource(self._cache, self._clock, turns=self._turns, name=self._name)
 
     @property
     def streams(self) -> int:
@@ -124,13 +132,14 @@ class CacheResource(Resource):
         if request.method not in (b"GET", b"HEAD"):
             raise ApiError(405, "method", "only GET and HEAD are known here", {"Allow": "GET, HEAD"})
         self._count(request)
+        via = hops(_header(request, "Via"))
         try:
-            file = await self._find(request.postpath)
+            file = await self._find(request.postpath, via)
             if file is None:
                 await self._pass_on(request)
                 return
         except Unavailable as error:
-            raise _not_here(request.postpath, error) from error
+            raise _not_here(request.postpath, error, send_on=not via) from error
         if not none_match(_header(request, "If-None-Match"), file.etag):
             request.setResponseCode(304)
             _describe(request, file)
@@ -148,10 +157,10 @@ class CacheResource(Resource):
             request.finish()
             return
         self._check_crowd()
-        release = self._cache.reading(file.resource)
+        release = self._cache.reading(file.resource, via)
         self._streams += 1
         try:
-            await self._stream(request, file, part)
+            await self._stream(request, file, part, via)
         finally:
             self._streams -= 1
             release()
@@ -177,7 +186,7 @@ class CacheResource(Resource):
         finally:
             self._streams -= 1
 
-    async def _find(self, path: list[bytes]) -> _File | None:
+    async def _find(self, path: list[bytes], via: Collection[str]) -> _File | None:
         """The file that the segments behind the mount point name; they are only ever compared.
 
         None when somebody else is to be asked. Raises ApiError or Unavailable.
@@ -186,7 +195,12 @@ class CacheResource(Resource):
         if len(path) < 2 or _ID.fullmatch(path[0]) is None:
             raise missing
         resource = path[0].decode().lower()
-        served = self._cache.lookup(resource) or await self._cache.missed(resource)
+        served = self._cache.lookup(resource)
+        if served is None:
+            # Who owns the cache knows what is in it.
+            if self._elsewhere is None:
+                self._check_circle(via)
+            served = await self._cache.missed(resource)
         if served is None:
             if self._elsewhere is not None:
                 return None
@@ -197,12 +211,22 @@ class CacheResource(Resource):
             raise missing
         return _File(resource, served, _last_name(content, index), layout.file_start(index), layout.lengths[index])
 
-    async def _stream(self, request: Any, file: _File, part: Part) -> None:
+    def _check_circle(self, via: Collection[str]) -> None:
+        """Of what is not here: whoever asks for it because we asked him waits for us as we for him."""
+        if self._name in via or len(via) >= MAX_HOPS:
+            raise ApiError(508, "circle", "this super node itself asks for it, through the one that asks now")
+
+    async def _stream(self, request: Any, file: _File, part: Part, via: Collection[str]) -> None:
         store = file.served.store
         wanted: Callable[[int], None] = lambda piece: self._cache.wanted(file.resource, piece)  # noqa: E731
         first = store.content.layout.piece_at(file.start + part.start)
+        pace = self._pace
+        if via:
+            pace = attrs.evolve(pace, fill=min(pace.fill, PATIENCE))
+        if not store.has(first):
+            self._check_circle(via)
         try:
-            await arrival(store, first, wanted, self._clock, self._pace.fill)
+            await arrival(store, first, wanted, self._clock, pace.fill)
         except NoProgress as error:
             self.log.warn("{path}: {error}", path=request.path, error=error)
             raise ApiError(503, "filling", "this part is not in the cache yet", {"Retry-After": "10"}) from error
@@ -215,7 +239,7 @@ class CacheResource(Resource):
             file.start + part.stop,
             request,
             clock=self._clock,
-            pace=self._pace,
+            pace=pace,
             wanted=wanted,
             sent=lambda count: self._cache.served(file.resource, count),
             turns=self._turns,
@@ -241,9 +265,9 @@ def _index_in(content: Content, segments: list[bytes]) -> int | None:
         return None
 
 
-def _not_here(path: list[bytes], error: Unavailable) -> ApiError:
-    """Where to look instead, or when to come back."""
-    where = error.elsewhere
+def _not_here(path: list[bytes], error: Unavailable, *, send_on: bool) -> ApiError:
+    """Where to look instead, or when to come back; a super node knows for itself where to look."""
+    where = error.elsewhere if send_on else None
     index = None if where is None else _index_in(where.content, path[1:])
     if where is None or index is None:
         return ApiError(503, "unavailable", str(error), {"Retry-After": str(error.retry_after)})

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -83,7 +83,7 @@ class Window:
                 self._views[resource_id] = _View(folder, Served(content, store, found[1]), store)
         return self.lookup(resource_id)
 
-    def reading(self, resource_id: str) -> Callable[[], None]:
+    def reading(self, resource_id: str, via: Iterable[str] = ()) -> Callable[[], None]:
         view = self._views[resource_id]
         view.readers += 1
         if view.readers == 1:

@@ -50,6 +50,7 @@ class Cache:
     held: dict[str, Served] = attrs.field(factory=dict)
     readers: Counter[str] = attrs.field(factory=Counter)
     waits: list[int] = attrs.field(factory=list)
+    asked_by: list[tuple[str, ...]] = attrs.field(factory=list)
     counted: Counter[str] = attrs.field(factory=Counter)
     on_missed: Callable[[str], Deferred[Served | None]] = attrs.field(default=lambda _: succeed(None))
     on_wanted: Callable[[int], object] = attrs.field(default=lambda _: None)
@@ -60,8 +61,10 @@ class Cache:
     def missed(self, resource_id: str) -> "Deferred[Served | None]":
         return self.on_missed(resource_id)
 
-    def reading(self, resource_id: str) -> Callable[[], None]:
+    def reading(self, resource_id: str, via: Iterable[str] = ()) -> Callable[[], None]:
         self.readers[resource_id] += 1
+        if via:
+            self.asked_by.append(tuple(via))
         return lambda: self.readers.subtract({resource_id: 1})
 
     def wanted(self, resource_id: str, piece: int) -> None:

@@ -20,6 +20,7 @@ from p2sp.supernode import departures as departures_room
 from p2sp.supernode import keeper as keeper_room
 from p2sp.supernode.interfaces import Served, Unavailable
 from p2sp.supernode.keeper import Keeper
+from p2sp.supernode.via import name_of
 from tests.download.nodes import (
     DATA,
     DESCRIPTOR,
@@ -570,6 +571,19 @@ class ReadThrough(KeeperCase):
             return "nobody wants it now" in self.heard
 
         await self.until(ended)
+
+    async def test_a_fetch_names_through_whom_its_readers_come(self) -> None:
+        keeper = await self.ready()
+        await keeper.missed(BIG)
+        shelf = keeper._shelves[BIG]
+        ours, theirs = name_of(keeper._node.identity.node_id), name_of("ab" * 32)
+        assert shelf.connect.via is not None
+        releases = [keeper.reading(BIG, [theirs]), keeper.reading(BIG, [theirs]), keeper.reading(BIG)]
+        releases[0]()
+        self.assertEqual(shelf.connect.via(), f"1.1 {theirs}, 1.1 {ours}")
+        for release in releases:
+            release()
+        self.assertEqual((shelf.connect.via(), len(shelf.asked_by)), (f"1.1 {ours}", 0))
 
     async def test_it_does_not_fetch_from_itself(self) -> None:
         mirrors = self.index.known[SMALL].mirrors

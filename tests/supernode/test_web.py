@@ -1,6 +1,7 @@
 """Does the HTTPS face of a super node say what RFC 9110 says, to raw sockets and to curl?"""
 
 import hashlib
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,7 @@ from p2sp.storage.memory import MemoryStore
 from p2sp.storage.pool import DiskPool
 from p2sp.supernode.interfaces import Elsewhere, Served, Unavailable
 from p2sp.supernode.stream import Pace
+from p2sp.supernode.via import name_of
 from p2sp.supernode.web import CacheResource, media_type
 from tests.net.kit import LoopbackCase
 from tests.supernode.support import PIECE, Cache, content_of, fill, some_bytes
@@ -29,6 +31,7 @@ CONTENT = content_of("grüße an alle.iso", {("grüße an alle.iso",): DATA})
 TREE_DATA = {("a.txt",): b"", ("deep", "b.bin"): some_bytes(3 * PIECE + 1, 1), ("deep", "c.html"): b"<p>"}
 TREE = content_of("folder", TREE_DATA)
 SHA256 = hashlib.sha256(DATA).digest()
+OURS, OTHER = name_of("ab" * 32), name_of("cd" * 32)
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -53,7 +56,7 @@ class WebCase(LoopbackCase):
         self.store = MemoryStore(CONTENT, self.pool)
         self.tree = MemoryStore(TREE, self.pool)
         self.cache = Cache({CONTENT.key: Served(CONTENT, self.store, SHA256), TREE.key: Served(TREE, self.tree)})
-        self.resource = CacheResource(self.cache, reactor, pace=self.pace, max_streams=3)
+        self.resource = CacheResource(self.cache, reactor, pace=self.pace, max_streams=3, name=OURS)
         api = Api(None, reactor, role="supernode")
         api.mount("/r", self.resource)
         self.base = self.serve(api, tls=self.tls)
@@ -183,6 +186,30 @@ class RawTests(WebCase):
         assert b"there is no room" in body
         status, headers, _ = await self.ask(f"/r/{TREE.key}/folder/other")
         assert (status, headers["retry-after"]) == (503, "60")
+
+    async def test_a_super_node_is_given_what_is_here_and_never_waits_for_itself(self) -> None:
+        await fill(self.store, [0], DATA)
+        via = f"Via: 1.1 {OTHER}, 1.1 {OURS}"
+        status, _, body = await self.ask(None, "Range: bytes=5-9", via)
+        assert (status, body) == (206, DATA[5:10])
+        status, _, body = await self.ask(None, f"Range: bytes={2 * PIECE}-", via)
+        assert (status, json.loads(body)["error"]["code"]) == (508, "circle")
+        status, _, _ = await self.ask(f"/r/{'0' * 64}/x", via)
+        assert status == 508
+        assert self.cache.waits == []
+
+    async def test_others_who_fetch_through_us_are_known_while_they_read(self) -> None:
+        await fill(self.store, [0], DATA)
+        status, _, _ = await self.ask(None, f"Range: bytes={PIECE}-", f"Via: 1.1 {OTHER}, 1.0 proxy.example")
+        assert status == 503
+        assert self.cache.waits == [1]
+        assert self.cache.asked_by == [(OTHER,)]
+
+    async def test_super_nodes_are_not_sent_to_others(self) -> None:
+        self.cache.held.clear()
+        self.cache.on_missed = lambda _: fail(Unavailable("no room", 60, Elsewhere(TREE, ["http://one.example/f"])))
+        status, _, _ = await self.ask(f"/r/{TREE.key}/folder/a.txt", f"Via: 1.1 {OTHER}")
+        assert status == 503
 
     async def test_other_methods(self) -> None:
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
