@@ -1,13 +1,16 @@
 """More announces than a tracker can take, whatever it says to them; for `announce_flood.py`.
 
-    python benchmarks/announce_flooder.py native|bep3 PORT RATE SECONDS CONNECTIONS CA KEY...
+    python benchmarks/announce_flooder.py native|bep3|hello PORT RATE SECONDS CONNECTIONS CA KEY...
 
-An open loop: RATE a second are due, in bundles over CONNECTIONS that are kept, from a few dozen addresses of loopback.
-What a connection does not take any more, as its buffers are full, was offered and is not sent. Who is hung up on dials
-again. Prints one line of JSON: what was offered, sent, came back by status, and how often it said when to come back.
+An open loop: RATE a second are due, from a few dozen addresses of loopback. `native` and `bep3` send announces in
+bundles over CONNECTIONS that are kept; what a connection does not take any more, as its buffers are full, was offered
+and is not sent; who is hung up on dials again. `hello` dials for each, begins a TLS handshake, and leaves when the
+server has done its part; at most CONNECTIONS at a time. Prints one line of JSON: what was offered, sent, came back by
+status, and how often it said when to come back.
 """
 
 import contextlib
+import errno
 import json
 import random
 import select
@@ -27,7 +30,17 @@ BUFFER = 64 * 1024
 DIAL_AGAIN = 0.05
 """Seconds before a connection that was lost is made anew."""
 
+PATIENCE = 2.0
+"""Seconds that a handshake may take."""
+
 SWARMS = 100
+CATCH_UP = 64
+"""Bundles that are offered between two looks at what came back: who falls behind still listens."""
+
+
+def address(number: int) -> str:
+    """Where the flooder with this number is."""
+    return f"127.66.{number % ADDRESSES // 16}.{number % 16 + 1}"
 
 
 class Flooder:
@@ -42,7 +55,6 @@ class Flooder:
             self.context = ssl.create_default_context(cafile=ca)
             self.context.load_cert_chain(key)
         self.chance = random.Random(number)
-        self.address = f"127.66.{number % ADDRESSES // 16}.{number % 16 + 1}"
         self.sock: socket.socket | None = None
         self.not_before = 0.0
         self.pending = b""
@@ -52,8 +64,8 @@ class Flooder:
         """Connect, waiting for it: whoever is kept waiting here floods less, and that is counted."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        sock.bind((self.address, 0))
-        sock.settimeout(2.0)
+        sock.bind((address(self.number), 0))
+        sock.settimeout(PATIENCE)
         try:
             sock.connect((HOST, self.port))
             if self.context is not None:
@@ -102,7 +114,7 @@ def count(flooder: Flooder, data: bytes, heard: Counter[str]) -> None:
 
 
 def flood(flooders: list[Flooder], rate: float, seconds: float) -> dict[str, float]:
-    """Offer so many a second."""
+    """Offer so many a second over connections that are kept."""
     poll = select.epoll()
     at: dict[int, Flooder] = {}
     heard: Counter[str] = Counter()
@@ -138,8 +150,7 @@ def flood(flooders: list[Flooder], rate: float, seconds: float) -> dict[str, flo
     turn = 0
     while (now := time.perf_counter()) < began + seconds:
         due = int((now - began) * rate)
-        # Who falls behind, as this process may, catches up a little at a time, else it would not listen either.
-        for _ in range(min(64, (due - offered) // BUNDLE)):
+        for _ in range(min(CATCH_UP, (due - offered) // BUNDLE)):
             flooder = flooders[turn % len(flooders)]
             turn += 1
             offered += BUNDLE
@@ -164,9 +175,69 @@ def flood(flooders: list[Flooder], rate: float, seconds: float) -> dict[str, flo
     return {"seconds": time.perf_counter() - began, "offered": offered, "sent": sent, **heard}
 
 
+def client_hello(ca: str) -> bytes:
+    """How a handshake begins; the same for all, which makes it cheap for us and not for the server."""
+    outgoing = ssl.MemoryBIO()
+    begun = ssl.create_default_context(cafile=ca).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=HOST)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        begun.do_handshake()
+    return outgoing.read()
+
+
+def greet(port: int, rate: float, seconds: float, most: int, ca: str) -> dict[str, float]:
+    """Begin so many handshakes a second, and end none."""
+    hello = client_hello(ca)
+    poll = select.epoll()
+    talks: dict[int, tuple[socket.socket, float]] = {}
+    heard: Counter[str] = Counter()
+    offered = sent = 0
+    began = time.perf_counter()
+
+    def end(number: int, how: str) -> None:
+        heard[how] += 1
+        sock, _ = talks.pop(number)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        sock.close()
+
+    while (now := time.perf_counter()) < began + seconds:
+        for number in [number for number, (_, since) in talks.items() if now - since > PATIENCE]:
+            end(number, "not connected")
+        for _ in range(min(CATCH_UP, int((now - began) * rate) - offered)):
+            offered += 1
+            if len(talks) >= most:
+                continue
+            sock = socket.socket()
+            sock.bind((address(offered), 0))
+            sock.setblocking(False)
+            if sock.connect_ex((HOST, port)) not in (0, errno.EINPROGRESS):
+                heard["not connected"] += 1
+                sock.close()
+                continue
+            poll.register(sock, select.EPOLLOUT | select.EPOLLIN)
+            talks[sock.fileno()] = (sock, now)
+        for number, event in poll.poll(0.002):
+            sock = talks[number][0]
+            try:
+                if event & select.EPOLLIN:
+                    # The server's part of the handshake, or its goodbye.
+                    end(number, "200" if sock.recv(BUFFER) else "hung up")
+                elif event & select.EPOLLOUT and not event & select.EPOLLHUP:
+                    sock.send(hello)
+                    sent += 1
+                    poll.modify(sock, select.EPOLLIN)
+                else:
+                    end(number, "hung up")
+            except OSError:
+                end(number, "hung up")
+    return {"seconds": time.perf_counter() - began, "offered": offered, "sent": sent, **heard}
+
+
 def main() -> None:
     """Do what the arguments say."""
     kind, port, rate, seconds, connections, ca, *keys = sys.argv[1:]
+    if kind == "hello":
+        print(json.dumps(greet(int(port), float(rate), float(seconds), int(connections), ca)))
+        return
     flooders = [Flooder(kind, int(port), number, ca, keys[number % len(keys)]) for number in range(int(connections))]
     print(json.dumps(flood(flooders, float(rate), float(seconds))))
 

@@ -189,12 +189,12 @@ def flooded(folder: Path, seconds: float) -> None:
         found = load("tls", pid, port, seconds / 3, str(folder / "pki" / "ca.pem"), *keys)
     row("capacity: native over TLS, kept, no limits", found)
     announce_flood.pin(LOAD_CORE)
-    for kind in ("native", "bep3"):
+    for kind, times in announce_flood.KINDS.items():
         ports = free_port(), free_port(), free_port()
         (folder / "flood.toml").write_text(announce_flood.CONFIG.format(tls=ports[0], http=ports[1], metrics=ports[2]))
         twistd = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "p2sp-tracker"]
         with server([*twistd, "--config", str(folder / "flood.toml")], ports[0], folder) as (pid, log):
-            announce_flood.flood(folder, pid, ports, kind, 10 * found["rate"], seconds)
+            announce_flood.flood(folder, pid, ports, kind, times * found["rate"], seconds)
             if "Traceback" in (said := log.read_text(errors="replace")):
                 print(f"  the tracker's log has {said.count('Traceback')} tracebacks, the first:")
                 print(said[said.index("Traceback") :][:3000])

@@ -303,17 +303,17 @@ def _send(request: Any, reply: Reply) -> None:
         headers.setRawHeaders("Content-Type", [reply.content_type])
     for name, value in reply.headers.items():
         headers.setRawHeaders(name, [value])
-    if "Retry-After" in reply.headers and isinstance(request.channel, BoundedChannel):
-        request.channel.turned_down()
+    if (wait := reply.headers.get("Retry-After")) is not None and isinstance(request.channel, BoundedChannel):
+        request.channel.turned_down(float(wait))
     if reply.status not in (204, 304):
         headers.setRawHeaders("Content-Length", [str(len(reply.body))])
         request.write(reply.body if request.method != b"HEAD" else b"")
     request.finish()
 
 
-def make_site(api: Api, *, timeout: float = 60.0, read_size: int | None = None) -> BoundedSite:
+def make_site(api: Api, *, timeout: float = 60.0, **options: Any) -> BoundedSite:
     """The web site of an API, for a listener: bounded bodies, connections and times, and it can be drained.
 
-    `read_size` is for what has many clients with little to say; see `BoundedSite`.
+    `options` are further ones of `BoundedSite`.
     """
-    return BoundedSite(api, api, api.clock, timeout=timeout, read_size=read_size)
+    return BoundedSite(api, api, api.clock, timeout=timeout, **options)

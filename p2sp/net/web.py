@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Any, Final, Protocol
@@ -24,7 +25,7 @@ PER_ADDRESS: Final = 0.25
 
 FIRST_HOLD: Final = 0.25
 LONGEST_HOLD: Final = 16.0
-"""Seconds for which who was refused with a time to come back is not listened to: doubled each time from the first."""
+"""Seconds for which who is refused is not listened to at most: doubled each time from the first."""
 
 # How much of a refused body is read and dropped, so that the client gets to see the refusal.
 DRAINED_BODY: Final = 1024 * 1024
@@ -97,9 +98,12 @@ class BoundedRequest(server.Request):
         super().requestReceived(command, path, version)
 
 
-def next_hold(hold: float) -> float:
-    """How long who was refused is not listened to, when the last time was `hold` (0.0: there was none), in seconds."""
-    return min(max(FIRST_HOLD, 2.0 * hold), LONGEST_HOLD)
+def next_hold(hold: float, wait: float) -> float:
+    """How many seconds who was refused and told to wait for `wait` is not listened to; `hold` is how many last time.
+
+    Who comes back when it was told to never feels it.
+    """
+    return min(max(FIRST_HOLD, 2.0 * hold), LONGEST_HOLD, wait)
 
 
 class BoundedChannel(http.HTTPChannel):
@@ -114,7 +118,7 @@ class BoundedChannel(http.HTTPChannel):
     busy = False
     _key = ""
     _hold = 0.0
-    _refused = False
+    _wait = 0.0
     _resting: IDelayedCall | None = None
     _receiving: IDelayedCall | None = None
     _leaving: IDelayedCall | None = None
@@ -140,8 +144,8 @@ class BoundedChannel(http.HTTPChannel):
 
     def requestDone(self, request: http.Request) -> None:
         self.busy = False
-        self._hold = next_hold(self._hold) if self._refused else 0.0
-        self._refused = False
+        self._hold = next_hold(self._hold, self._wait)
+        self._wait = 0.0
         # Until this request counts as done, what comes is kept up to a bound, then no more is read.
         if self.persistent and (self._hold or self._buffer or any(self._dataBuffer)):
             self._resting = self.callLater(self._hold, partial(self._rested, request))
@@ -152,9 +156,9 @@ class BoundedChannel(http.HTTPChannel):
         self._resting = None
         super().requestDone(request)
 
-    def turned_down(self) -> None:
-        """The answer at hand is a refusal that names a time to come back."""
-        self._refused = True
+    def turned_down(self, wait: float) -> None:
+        """The answer at hand is a refusal that says to come back in so many seconds."""
+        self._wait = wait
 
     def loseConnection(self) -> None:
         super().loseConnection()
@@ -212,6 +216,7 @@ class BoundedSite(server.Site):
 
     `timeout` in seconds bounds an idle connection and the receiving of one request. `read_size` in bytes is how much is
     read at a time, and about a quarter of what a connection can fill with requests sent ahead; None: as Twisted does.
+    `admits` says of an address that calls whether it may, before that costs a handshake.
     """
 
     requestFactory = BoundedRequest
@@ -231,11 +236,13 @@ class BoundedSite(server.Site):
         timeout: float,
         most_connections: int = MOST_CONNECTIONS,
         read_size: int | None = None,
+        admits: Callable[[str], bool] = lambda host: True,
     ) -> None:
         super().__init__(root, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False)
         self.limits = limits
         self.most_connections = most_connections
         self.read_size = read_size
+        self.admits = admits
         self.channels: set[BoundedChannel] = set()
         self.by_address: Counter[str] = Counter()
         self.turned_away = 0
@@ -247,7 +254,11 @@ class BoundedSite(server.Site):
 
     def buildProtocol(self, addr: Any) -> Any:
         most = self.most_connections
-        if len(self.channels) >= most or self.by_address[_key_of(addr)] >= max(1.0, PER_ADDRESS * most):
+        if (
+            len(self.channels) >= most
+            or self.by_address[_key_of(addr)] >= max(1.0, PER_ADDRESS * most)
+            or not self.admits(getattr(addr, "host", ""))
+        ):
             self.turned_away += 1
             # A line for each would be what a flood is after.
             if self.turned_away.bit_count() == 1:

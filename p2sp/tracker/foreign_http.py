@@ -65,7 +65,7 @@ class ForeignHttp(Protocol, TimeoutMixin):
     _working: Deferred[None] | None = None
     _resting: IDelayedCall | None = None
     _hold = 0.0
-    _refused = False
+    _wait = 0.0
     _deaf = False
     _closing = False
 
@@ -118,8 +118,8 @@ class ForeignHttp(Protocol, TimeoutMixin):
 
     def _done(self, _: object) -> None:
         self._working = None
-        self._hold = next_hold(self._hold) if self._refused else 0.0
-        self._refused = False
+        self._hold = next_hold(self._hold, self._wait)
+        self._wait = 0.0
         if not self._closing and (self._hold or self._buffer):
             # Others come first, and who does not take no for an answer is listened to seldom.
             self._resting = self.callLater(self._hold, self._rested)
@@ -152,7 +152,7 @@ class ForeignHttp(Protocol, TimeoutMixin):
             retry = b"Retry-After: %d\r\n" % math.ceil(wait)
             body = bep3.write_failure("too many requests from your address", max(1, math.ceil(wait / 60.0)))
             self._say(_answer(429, body, keep=keep, extra=retry), keep=keep)
-            self._refused = True
+            self._wait = wait
             return
         path, _, query = words[1].partition(b"?")
         work: Coroutine[Any, Any, bytes]

@@ -115,7 +115,15 @@ def make_service(
         health=handlers.health,
     )
     handlers.add_to(api)
-    site = make_site(api, read_size=READ_SIZE)
+    dials = RateTable(RateLimit(limits.rate_per_address, limits.burst_per_address))
+
+    def admits(host: str) -> bool:
+        # A handshake costs more than an announce. At leisure nobody is turned away before it is known who it is.
+        if gauge.price == 1.0:
+            return True
+        return not dials.wait(host, now(), gauge.price_for(dials.limit, config.interval_seconds))
+
+    site = make_site(api, read_size=READ_SIZE, admits=admits)
     if number == 0:
         serve_metrics(role, config, TrackerMetrics(tracker, gauge, desk), api, site)
     role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)

@@ -29,12 +29,13 @@ class AheadTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.refuse = False
+        self.retry = 60
         self.askers: list[str] = []
 
         async def answer(call: Call) -> None:
             self.askers.append(call.address)
             if self.refuse:
-                raise ApiError(429, "too-many", "too many", {"Retry-After": "1"})
+                raise ApiError(429, "too-many", "too many", {"Retry-After": str(self.retry)})
 
         api = Api(None, self.clock, rate_limit=None)
         api.route("GET", "/v1/ask", answer)
@@ -100,6 +101,17 @@ class AheadTests(SynchronousTestCase):
         self.lose(channel)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_who_comes_back_when_it_was_told_to_is_always_heard(self) -> None:
+        self.refuse, self.retry = True, 1
+        channel, line = self.connect()
+        for asked in range(1, 20):
+            channel.dataReceived(GET)
+            self.assertEqual(self.asked, asked)
+            self.clock.advance(1.0)
+        self.assertEqual(line.value().count(b"429 "), 19)
+        self.lose(channel)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_who_leaves_while_it_is_not_listened_to_is_gone(self) -> None:
         channel, _ = self.connect()
         self.refuse = True
@@ -118,6 +130,18 @@ class AheadTests(SynchronousTestCase):
         self.lose(first)
         self.connect()
         self.assertEqual(self.site.turned_away, 1)
+
+    def test_who_calls_too_often_is_not_let_in(self) -> None:
+        called: list[str] = []
+
+        def admits(host: str) -> bool:
+            called.append(host)
+            return len(called) < 2
+
+        self.site.admits = admits
+        self.connect()
+        self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
+        self.assertEqual(called, ["192.0.2.1", "192.0.2.7"])
 
 
 class TurnedAwayTests(LoopbackCase):

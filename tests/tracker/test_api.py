@@ -8,6 +8,7 @@ from treq import content
 
 from p2sp.locality.network_map import NetworkMap
 from p2sp.net.authority import Authority
+from p2sp.net.errors import Unreachable
 from p2sp.net.identity import create_identity
 from p2sp.tracker.entry import swarm_key
 from p2sp.tracker.schema import AnnounceAnswer, Event, Registration, RegistrationAnswer, Scope, SwarmSummary, TrackerRef
@@ -172,6 +173,27 @@ class AnnounceTests(TrackerCase):
         cache = self.node(url, ISP_ONE.format(1), self.network.authority.issue("supernode", [], "cache"))
         for _ in range(5):
             await cache.announce(request())
+
+    async def test_who_dials_all_the_time_is_not_let_in_when_there_is_much_to_do(self) -> None:
+        url = self.tracker('limits = {rate_per_address = 1.0, burst_per_address = 8.0}\nforeign_http = "127.0.0.1:0"')
+        gauge = self.role.ports[0].factory.desk.gauge  # type: ignore[attr-defined]
+        url = url.replace(url.rpartition(":")[2], str(self.role.ports[1].getHost().port))  # type: ignore[attr-defined]
+        cache = self.network.authority.issue("supernode", [], "cache")
+
+        async def dial(address: str) -> None:
+            # With a role no call is limited.
+            await self.node(url, address, cache).announce(request())
+
+        for _ in range(12):
+            await dial(ISP_ONE.format(1))
+        gauge.price = 2.0
+        for _ in range(8):
+            await dial(ISP_ONE.format(1))
+        with self.assertRaises(Unreachable):
+            await dial(ISP_ONE.format(1))
+        await dial(ISP_ONE.format(2))
+        gauge.price = 1.0
+        await dial(ISP_ONE.format(1))
 
     async def test_ipv6(self) -> None:
         url = self.tracker(listen="[::1]:0")
