@@ -45,6 +45,7 @@ class Meeting:
         """Announce for the first time, and call whoever is named as long as there is something to get."""
         if not self.node.complete:
             self.dialler.start()
+            self.node.listen()
         self._announce_regularly()
 
     def stop(self) -> None:
@@ -89,6 +90,7 @@ class Meeting:
         for candidate in answer:
             self.dialler.offer(candidate)
             self.whereabouts.told(candidate.host, local=candidate.local)
+        self.node.told(answer)
         for other, host in self._hosts.items():
             candidate_of = self.dialler.find(other)
             if (candidate_of is not None and candidate_of.local) or self.whereabouts.is_local(host):

@@ -1,6 +1,6 @@
 """What does one node of a simulated swarm do? It asks the product's scheduler, and serves whom its choker chooses."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from random import Random
 
@@ -14,6 +14,7 @@ from p2sp.schedule.border import Myself
 from p2sp.schedule.reputation import Reputation
 from p2sp.schedule.scheduler import Scheduler
 from p2sp.schedule.spans import Kind, Mode, Span
+from p2sp.sources.interfaces import Candidate
 from p2sp.wire.choker import Applicant, Choker
 
 UPLOADS = 8
@@ -25,6 +26,9 @@ FAST = 1024 * 1024
 
 REFUSED = (0.25, 0.5)
 """Seconds after which a source that refused is asked again (see `p2sp.download.member`)."""
+
+LISTEN = 1.0
+EXPECT = 2.0
 
 RESOURCE = b"simulated"
 
@@ -133,6 +137,18 @@ class Node:
         if self._once and name in self.sources:
             self.scheduler.source_is(name, self._now, inside=inside)
             self.feed(self.sources[name])
+
+    def listen(self) -> None:
+        """Trackers are being asked."""
+        self.scheduler.listen(self._now + LISTEN)
+
+    def told(self, candidates: Sequence[Candidate]) -> None:
+        """They have answered."""
+        for candidate in candidates:
+            if self._once and candidate.local and candidate.node_id not in self.takers:
+                self.scheduler.expect(candidate.node_id, self._now, self._now + EXPECT, whole=candidate.have >= 1.0)
+        self.scheduler.heard()
+        self.feed_all()
 
     def part(self, name: str) -> None:
         """Let go of a source."""

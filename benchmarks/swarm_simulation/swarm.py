@@ -175,9 +175,9 @@ class Swarm:
             self._named,
             self._connect,
         )
+        meeting.begin()
         if not node.complete:
             node.joined(self._link(self._origin, node), inside=False)
-        meeting.begin()
 
     def _named(self, node: Node, *, stopped: bool = False) -> list[Candidate]:
         """Join the swarm as the tracker keeps it, and hear of others."""
@@ -200,7 +200,7 @@ class Swarm:
             for each in answer[0]:
                 kind = Kind.SUPERNODE if each.supernode else Kind.PEER
                 local = each.isp is not None and each.isp == entry.isp
-                met.append(Candidate(kind, each.node_id, each.host, each.port, local=local))
+                met.append(Candidate(kind, each.node_id, each.host, each.port, local=local, have=each.have))
 
         wanted = 0 if node.complete or stopped else WANTED
         Deferred.fromCoroutine(self._tracker.meet(entry, [entry.resource], wanted, stopped=stopped)).addCallback(told)

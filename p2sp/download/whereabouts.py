@@ -13,8 +13,8 @@ PREFIX = {4: 24, 6: 48}
 """Bits of an address that neighbours have in common: who shares them is where the others are."""
 
 
-FIRST_WAIT = 0.5
-QUESTIONS = 4
+FIRST_WAIT = 0.1
+QUESTIONS = 6
 """How often trackers are asked about who called us, and the seconds before the first time, doubled each time."""
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from p2sp.schedule.bits import Copies
+from p2sp.schedule.expected import Expected
 from p2sp.schedule.imports import Roster
 from p2sp.schedule.rescue import GRACE, SETTLE
 from p2sp.schedule.spans import Kind, Mode
@@ -32,6 +33,14 @@ class Myself:
     resource: bytes
 
 
+WARMING = 5.0
+"""Seconds after the first byte from inside before which nobody can tell how fast that way is."""
+
+AT_ONCE = 4
+AHEAD = 2.0
+"""Pieces that are being brought into the ISP by us at a time: so many, and those that come in so many seconds."""
+
+
 class Border:
     """Tells what may cross, of the pieces still wanted.
 
@@ -50,8 +59,11 @@ class Border:
         self._outside = Copies()
         self._isp = Roster(myself.node, myself.resource, pieces, temper=rng.random())
         self._swarm = Roster(myself.node, myself.resource, pieces, temper=rng.random())
+        self._joined: set[str] = set()
+        self.expected = Expected()
         self._insiders = 0
         self._others = 0
+        self._since_inside: float | None = None
         self._moved_inside: float | None = None
         self._moved: float | None = None
 
@@ -67,6 +79,9 @@ class Border:
         self._others += 1
         self._insiders += source.inside
         if source.node:
+            self._joined.add(source.node)
+            if source.pieces or not self.expected.is_whole(source.node):
+                self.expected.drop(source.node)
             self._swarm.join(source.node, now)
             if source.inside:
                 self._isp.join(source.node, now)
@@ -77,13 +92,15 @@ class Border:
         self._copies_of(source).change(source.pieces, 0)
         self._others -= 1
         self._insiders -= source.inside
+        self._joined.discard(source.node)
+        self.expected.drop(source.node)
         self._swarm.leave(source.node)
-        if source.inside:
-            self._isp.leave(source.node)
+        self._isp.leave(source.node)
 
     def gained(self, source: SourceState, before: int, now: float) -> None:
         """What it has has changed."""
         inside, anywhere = self._inside.known, self._inside.known | self._outside.known
+        self.expected.drop(source.node)
         self._note(source, before, source.pieces, now)
         self._isp.arrived(self._inside.known & ~inside, now)
         self._swarm.arrived((self._inside.known | self._outside.known) & ~anywhere, now)
@@ -99,6 +116,27 @@ class Border:
         self._moved = now
         if source.inside:
             self._moved_inside = now
+            if self._since_inside is None:
+                self._since_inside = now
+
+    # -- who is about to come --------------------------------------------------------------------------------
+
+    def listens(self, now: float) -> bool:
+        """Whether we still do not know if there is anybody else."""
+        return not self._others and self.expected.listens(now)
+
+    def expect(self, node: str, now: float, until: float, *, whole: bool) -> None:
+        """A node of our ISP is being called: it counts as one of those who bring, until it is there or `until`."""
+        if node not in self._joined and node not in self.expected:
+            self.expected.add(node, until, whole=whole)
+            self._isp.join(node, now)
+            self._swarm.join(node, now)
+
+    def expect_no_more(self, node: str) -> None:
+        """It does not come."""
+        if self.expected.drop(node) and node not in self._joined:
+            self._isp.leave(node)
+            self._swarm.leave(node)
 
     def _copies_of(self, source: SourceState) -> Copies:
         return self._inside if source.inside else self._outside
@@ -115,7 +153,7 @@ class Border:
     @property
     def shared(self) -> bool:
         """Whether others in our ISP bring a part of what is wanted."""
-        return self._insiders > 0 and not self._in_order
+        return (self._insiders > 0 or bool(self.expected)) and not self._in_order
 
     @property
     def guarded(self) -> bool:
@@ -145,6 +183,10 @@ class Border:
 
         `free` are those nobody fetches yet, `piece` is the length of one.
         """
+        for node in self.expected.overdue(now):
+            self.expect_no_more(node)
+        if self.expected.whole and not source.inside and not self._in_order:
+            return
         spared = self._mode is Mode.OFFLOAD and source.kind is Kind.SERVER
         if source.inside or not self.guarded or (self._in_order and not spared):
             yield wanted
@@ -176,6 +218,16 @@ class Border:
         if self._is_worth_it(source, sources, wanted.bit_count() * piece, now, idle=not to_be_had):
             yield wanted & self._inside.known
 
+    def has_enough(self, source: SourceState, sources: Collection[SourceState], piece: int, now: float) -> bool:
+        """Whether so much is on its way into the ISP already that a source outside is not to be asked for more.
+
+        What is asked for of many at once comes late from all of them, and others take it for forgotten.
+        """
+        if source.inside or not self.shared:
+            return False
+        outside = [each for each in sources if not each.inside and not each.silent(now)]
+        return sum(each.running for each in outside) >= AT_ONCE + AHEAD * _rate_of(outside, now) / piece
+
     def _lags(self, sources: Collection[SourceState], now: float) -> bool:
         """Whether servers are to give, in mode OFFLOAD, also what nodes could."""
         rate = _rate_of([each for each in sources if each.kind is not Kind.SERVER], now)
@@ -192,7 +244,7 @@ class Border:
             return now - self._moved_inside >= GRACE + self._isp.usual
         if self._mode is Mode.OFFLOAD:
             return rate < self._floor_rate
-        if not idle:
+        if not idle or self._since_inside is None or now - self._since_inside < WARMING:
             return False
         if source.rate.age(now) >= SETTLE:
             more = source.expects(now)

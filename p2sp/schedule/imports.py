@@ -18,14 +18,18 @@ from p2sp.schedule.bits import each
 WIDTH = 4096
 """Pieces whose order is worked out; further ones have that of the piece so many before."""
 
-HELP = 3.0
+HELP = 4.0
 """Another's pieces may be taken once they would take so many times the time that one takes us, or takes on average."""
 
-SLACK = 1.0
+SLACK = 3.0
 """Seconds on top of that: what is on its way and what is told of it take a moment."""
 
 DESPAIR = 3.0
 """So many times that long after which anybody may take them, whoever is next in the order."""
+
+LOST = 20.0
+PIECES_LATE = 3.0
+"""Anybody may also take them when nothing was brought for so many seconds, and for as long as so many pieces take."""
 
 
 @lru_cache(maxsize=4096)
@@ -72,6 +76,9 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def __contains__(self, node: str) -> bool:
+        return node in self._members
 
     def start(self, now: float) -> None:
         """We ourselves begin now."""
@@ -142,7 +149,8 @@ class Roster:
             if not undone or node == self._me:
                 continue
             needed = undone.bit_count() * member.pace(now, usual)
-            if needed > DESPAIR * self._temper * enough:
+            lost = now - member.last > self._temper * max(LOST, PIECES_LATE * usual)
+            if lost or needed > DESPAIR * self._temper * enough:
                 taken |= undone
             elif needed > enough:
                 for at in each(undone):

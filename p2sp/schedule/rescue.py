@@ -21,6 +21,9 @@ WORTH = 0.75
 MIN_SAVED = 0.25
 """Seconds that must be saved: a request more costs a round trip."""
 
+MIN_SAVED_OF_NODE = 1.0
+"""The same where a peer or super node owns the fetch: what it has written to its socket comes all the same."""
+
 KEEP = 256 * 1024
 KEEP_SECONDS = 0.5
 """What stays with the owner whose tail is taken, because it may be under way: the smaller of both."""
@@ -45,7 +48,8 @@ class Helper:
 class Pace:
     """How a running fetch moves: bytes a second, seconds to its end, and whether nothing comes at all.
 
-    `known`: it can be relied on. `spare`: its owner is to be spared where the helper can take over.
+    `known`: it can be relied on. `spare`: its owner is to be spared where the helper can take over. `least` are the
+    seconds that taking something over must save.
     """
 
     rate: float
@@ -53,6 +57,7 @@ class Pace:
     silent: bool
     known: bool
     spare: bool = False
+    least: float = MIN_SAVED
 
 
 @attrs.frozen
@@ -136,7 +141,7 @@ def _worth(size: int, mine: float, its: Pace) -> bool:
         return True
     # A stranger is taken to be as fast as the owner: it gets little, and what it cannot do is taken back.
     needed = size / (mine or its.rate)
-    return needed <= its.eta * WORTH and size / its.rate >= MIN_SAVED
+    return needed <= its.eta * WORTH and size / its.rate >= its.least
 
 
 def best_copy(
@@ -153,7 +158,7 @@ def best_copy(
             # The owner works from the front: what the budget does not cover is left to it.
             start = max(start, aligned(stop - budget))
             needed = (stop - start) / helper.rate if helper.rate > 0 else GRACE
-            worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= MIN_SAVED
+            worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= its.least
             if worth and all(map(helper.allowed, layout.pieces_in(start, stop))) and not ledger.sharers(fetch):
                 best = eta, start, stop
                 break

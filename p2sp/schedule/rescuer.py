@@ -6,7 +6,17 @@ import attrs
 
 from p2sp.resource.layout import Layout
 from p2sp.schedule.ledger import Ledger, Running
-from p2sp.schedule.rescue import FIRST, GRACE, SETTLE, Helper, Pace, best_copy, best_tail
+from p2sp.schedule.rescue import (
+    FIRST,
+    GRACE,
+    MIN_SAVED,
+    MIN_SAVED_OF_NODE,
+    SETTLE,
+    Helper,
+    Pace,
+    best_copy,
+    best_tail,
+)
 from p2sp.schedule.retries import Retries
 from p2sp.schedule.spans import Assignment, Kind, Span
 from p2sp.schedule.standing import SourceState
@@ -111,4 +121,5 @@ class Rescuer:
             silent=now - self._heard(fetch) >= GRACE,
             known=settled or owner.rate.age(now) >= SETTLE,
             spare=server and helper.kind is not Kind.SERVER and self._offloads(now),
+            least=MIN_SAVED if server else MIN_SAVED_OF_NODE,
         )

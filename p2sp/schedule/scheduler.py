@@ -23,6 +23,9 @@ from p2sp.schedule.trial import Trials
 if TYPE_CHECKING:
     from random import Random
 
+BITE = 64 * 1024
+"""What a server is asked for as long as nobody knows whether others fetch the same."""
+
 RANDOM_FIRST = 4
 """Pieces that are chosen at random before the rarest come first."""
 
@@ -139,6 +142,25 @@ class Scheduler:
         """What a source delivers, in bytes a second; while it has nothing to do, what it last did."""
         return self._sources[key].rate.rate(now)
 
+    def listen(self, until: float) -> None:
+        """Trackers are being asked who else fetches this: until they have answered a server is asked for a bite."""
+        self._border.expected.listen(until)
+
+    def heard(self) -> None:
+        """They have answered."""
+        self._border.expected.listen(0.0)
+
+    def expect(self, node: str, now: float, until: float, *, whole: bool) -> None:
+        """A node of our ISP was named and is being called: as if it were there already, until it is, or `until`.
+
+        If it has the resource as a `whole`, nothing is asked for outside meanwhile.
+        """
+        self._border.expect(node, now, until, whole=whole)
+
+    def expect_no_more(self, node: str) -> None:
+        """It cannot be reached."""
+        self._border.expect_no_more(node)
+
     # -- what happens to spans -------------------------------------------------------------------------------
 
     def delivered(self, span: Span, start: int, stop: int, now: float) -> None:
@@ -246,11 +268,12 @@ class Scheduler:
         serves = source.serves()
         whole, begun = self._ledger.free_pieces()
         may = 0
+        enough = self._border.has_enough(source, self._sources.values(), self._layout.piece_length, now)
         for tier in self._tiers(source, whole | begun, now):
             among = tier & serves
             may |= among
             among &= ~self._retries.pieces
-            if not among & (whole | begun):
+            if enough or not among & (whole | begun):
                 continue
             if source.kind is Kind.SERVER:
                 run = self._run_of_server(key, source, among & whole, among & begun, now)
@@ -282,6 +305,11 @@ class Scheduler:
     def _run_of_server(
         self, key: str, source: SourceState, whole: int, begun: int, now: float
     ) -> tuple[int, int] | None:
+        if self._border.listens(now):
+            if source.last_stop >= 0 or source.running:
+                return None
+            run = self._rare(source, whole, begun, 1.0)
+            return run if run is None else (run[0], min(run[1], run[0] + BITE))
         others = [other for other in self._sources.values() if other is not source]
         size = source.server_size(others, self.free.total, self._layout.piece_length, now)
         if self._on_trial(key):

@@ -46,7 +46,9 @@ class Scene:
         """Bytes come steadily for some seconds, until now."""
         source.running, source.heard = 1, now
         for tenth in range(50):
-            source.rate.add(int(rate / 10), now - 5.0 + tenth / 10)
+            at = now - 5.0 + tenth / 10
+            source.rate.add(int(rate / 10), at)
+            self.border.delivered(source, at)
         self.border.delivered(source, now)
 
 

@@ -23,17 +23,17 @@ def simulate(plan: Plan, rules: Rules, pieces: int = 256, step: float = 0.05) ->
 
 @pytest.mark.parametrize(("mode", "origin"), [(Mode.FAST, 1.8), (Mode.OFFLOAD, 1.2)])
 def test_a_flash_crowd_imports_the_file_about_once(mode: Mode, origin: float) -> None:
-    outcome = simulate(flash_crowd(), Rules(mode=mode), pieces=128, step=0.1)
-    assert outcome.ratio <= 1.4, outcome
+    outcome = simulate(flash_crowd(), Rules(mode=mode), step=0.1)
+    assert outcome.ratio <= 1.3, outcome
     assert outcome.origin <= origin, outcome
     assert max(outcome.imports) <= 1.3, outcome
     assert outcome.wasted <= 0.02, outcome
 
 
-def test_with_warm_super_nodes_little_is_imported() -> None:
-    outcome = simulate(flash_crowd(), Rules(warm=True), pieces=128, step=0.1)
+def test_with_warm_super_nodes_nothing_but_first_bites_is_imported() -> None:
+    outcome = simulate(flash_crowd(), Rules(warm=True), step=0.1)
     assert outcome.ratio <= 1.4, outcome
-    assert max(outcome.imports) <= 0.4, outcome
+    assert max(outcome.imports) < 0.02, outcome
 
 
 def test_without_agreement_it_is_imported_many_times() -> None:
@@ -42,10 +42,10 @@ def test_without_agreement_it_is_imported_many_times() -> None:
 
 
 def test_forty_peers_end_whoever_leaves_and_lies() -> None:
-    outcome = simulate(flash_crowd(5, 8), Rules(leave=0.3, liars=0.1, arrive=5.0), pieces=64, step=0.25)
-    assert outcome.ratio <= 3.0, outcome
-    assert sum(outcome.imports) / len(outcome.imports) <= 2.0, outcome
-    assert 0.0 < outcome.wasted <= 0.1, outcome
+    outcome = simulate(flash_crowd(5, 8), Rules(leave=0.3, liars=0.1, arrive=5.0), pieces=64, step=0.1)
+    assert outcome.ratio <= 4.0, outcome
+    assert sum(outcome.imports) / len(outcome.imports) <= 2.5, outcome
+    assert 0.0 < outcome.wasted <= 0.15, outcome
 
 
 def test_a_lone_client_of_an_isp_gets_its_copy() -> None:
