@@ -94,18 +94,8 @@ class Getter:
         """Write down what is begun, so that it can be taken up without knowing the command."""
         if self._book is None or job.path is None or self._outlet is not None:
             return
-        checksum = self._options.checksum
-        local = Path(self._text)
-        entry = Entry(
-            target=str(local.absolute()) if "://" not in self._text and local.is_file() else self._text,
-            path=str(job.path.absolute()),
-            mirrors=list(self._options.mirrors),
-            checksum="=".join(checksum) if checksum is not None else None,
-            in_order=self._options.in_order,
-            select=str(self._options.select) if self._options.select is not None else None,
-        )
         try:
-            await self._node.pool.run(self._book.note, entry)
+            await self._node.pool.run(self._book.note, Entry.of(self._text, job.path, self._options))
         except UserError as problem:
             self._book = None
             self._say(job, str(problem))

@@ -10,6 +10,7 @@ from typing import Final, Self
 import attrs
 import msgspec
 
+from p2sp.cli.job import GetOptions
 from p2sp.cli.outcome import UserError
 
 MAX_ENTRIES: Final = 256
@@ -25,6 +26,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     checksum: str | None = None
     in_order: bool = False
     select: str | None = None
+
+    @classmethod
+    def of(cls, text: str, path: Path, options: GetOptions) -> Self:
+        """A TARGET as the user wrote it, on its way to a path."""
+        local = Path(text)
+        return cls(
+            target=str(local.absolute()) if "://" not in text and local.is_file() else text,
+            path=str(path.absolute()),
+            mirrors=list(options.mirrors),
+            checksum="=".join(options.checksum) if options.checksum is not None else None,
+            in_order=options.in_order,
+            select=str(options.select) if options.select is not None else None,
+        )
 
 
 class _Book(msgspec.Struct, frozen=True):
