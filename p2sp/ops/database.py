@@ -165,7 +165,8 @@ class Database:
             )
         elif found < self._version:
             raise DatabaseError(
-                f"the database {self.name} has schema version {found}, and this p2sp needs {self._version}"
+                f"the database {self.name} has schema version {found}, and this p2sp needs {self._version}:"
+                " move it away, or name another one as `database`, to begin anew"
             )
 
 
