@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.python.failure import Failure
 
 from p2sp.cli.start import end_at_once
@@ -90,6 +90,9 @@ def run(main: Callable[[Any], Coroutine[Any, Any, int]], *, verbose: bool = Fals
 
 
 def _failed(failure: Failure, verbose: bool) -> int:
+    while isinstance(failure.value, FirstError):
+        # Of things done side by side: what the first of them that failed failed with.
+        failure = failure.value.subFailure
     if failure.check(CancelledError):
         return ExitCode.INTERRUPTED
     if failure.check(BrokenPipeError):

@@ -49,6 +49,23 @@ start.main()
     assert (result.returncode, result.stdout, result.stderr) == (INTERRUPTED, "in order\n", "")
 
 
+def test_also_what_is_done_side_by_side(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from p2sp.cli import main, outcome, start
+from twisted.internet.defer import Deferred, gatherResults
+
+async def wait(reactor):
+    reactor.callLater(0, os.kill, os.getpid(), signal.SIGINT)
+    await gatherResults([Deferred(), Deferred()], consumeErrors=True)
+
+main.main = lambda: sys.exit(outcome.run(wait))
+start.main()
+"""
+    result = run(program, folder=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (INTERRUPTED, "", "")
+
+
 def test_who_had_it_ignored_keeps_that(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text(INTERRUPT + "print('goes on')\nraise SystemExit(0)\n")
     ignored = "import signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
