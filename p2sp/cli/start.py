@@ -14,7 +14,12 @@ def main() -> None:
         signal.signal(signal.SIGINT, end_at_once)
     from p2sp.cli import main as command
 
-    command.main()
+    try:
+        command.main()
+    except OSError as error:
+        # What commands do themselves ends in a sentence of theirs: this is an answer or a help text that finds no room.
+        os.write(2, f"p2sp: {error.strerror or error}\n".encode())
+        os._exit(1)
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:

@@ -66,6 +66,15 @@ start.main()
     assert (result.returncode, result.stdout, result.stderr) == (INTERRUPTED, "", "")
 
 
+def test_an_answer_that_finds_no_room(tmp_path: Path) -> None:
+    for words in (["--help"], ["site", "init", str(tmp_path / "net")]):
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [sys.executable, "-m", "p2sp.cli", *words], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+            )
+        assert (result.returncode, result.stderr) == (1, b"p2sp: No space left on device\n")
+
+
 def test_who_had_it_ignored_keeps_that(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text(INTERRUPT + "print('goes on')\nraise SystemExit(0)\n")
     ignored = "import signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
