@@ -160,6 +160,13 @@ class BoundedChannel(http.HTTPChannel):
         """The answer at hand is a refusal that says to come back in so many seconds."""
         self._wait = wait
 
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        if self.site.winding_down:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        persistent: bool = super().checkPersistence(request, version)
+        return persistent
+
     def loseConnection(self) -> None:
         super().loseConnection()
         # A TLS client that never answers the closing alert would hold the connection for ever.
@@ -244,6 +251,7 @@ class BoundedSite(server.Site):
         self.read_size = read_size
         self.admits = admits
         self.channels: set[BoundedChannel] = set()
+        self.winding_down = False
         self.by_address: Counter[str] = Counter()
         self.turned_away = 0
         self.refused_bodies = 0
@@ -281,6 +289,10 @@ class BoundedSite(server.Site):
             waiting, self._emptied = self._emptied, []
             for each in waiting:
                 each.callback(None)
+
+    def wind_down(self) -> None:
+        """Answer as before, but each connection once only: who asks again shall ask somebody else."""
+        self.winding_down = True
 
     def drain(self, deadline: float) -> Deferred[None]:
         """End every connection, those at work within `deadline` seconds; fires when all are gone."""

@@ -26,6 +26,11 @@ from p2sp.ops.config import ConfigError
 from p2sp.ops.loops import Periodic
 
 STEP_DEADLINE: Final = 10.0
+DRAIN: Final = 8.0
+"""Seconds that answers under way may still take when a role stops, unless it says otherwise."""
+
+SPARE: Final = 2.0
+"""Seconds for cut connections to be gone."""
 
 
 class CannotStart(Exception):
@@ -82,13 +87,16 @@ class RoleService(service.Service):
     """One role as twistd runs it: what it opens, listens on, repeats, and undoes when it stops.
 
     Start: `on_start` steps in order, then the listeners, then the periodic jobs. What cannot start raises
-    CannotStart. Stop: listeners close and their connections drain, periodic jobs end, then the
-    `on_stop` steps run one after another, last registered first, each within its deadline.
+    CannotStart. Stop: the `on_leaving` steps run in order while all goes on, then listeners close and their connections
+    drain for `drain` seconds, periodic jobs end, then the `on_stop` steps run one after another, last registered first.
+    Each step has a deadline.
     """
 
     log = Logger()
 
-    def __init__(self, role: str, reactor: IReactorTime, *, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, role: str, reactor: IReactorTime, *, rng: random.Random | None = None, drain: float = DRAIN
+    ) -> None:
         self.role = role
         self.reactor = reactor
         self.ports: list[IListeningPort] = []
@@ -96,7 +104,9 @@ class RoleService(service.Service):
         self._rng = rng or random.Random()
         self._listeners: list[_Listener | _Datagrams] = []
         self._start_steps: list[tuple[str, Callable[[], object]]] = []
+        self._leaving_steps: list[_Step] = []
         self._stop_steps: list[_Step] = []
+        self._drain_within = drain
         self._opened = False
 
     def listen(
@@ -140,6 +150,16 @@ class RoleService(service.Service):
         It runs after twistd has forked, which threads and database connections do not survive.
         """
         self._start_steps.append((name, fn))
+
+    def on_leaving(
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[object] | Deferred[object] | object],
+        *,
+        deadline: float = STEP_DEADLINE,
+    ) -> None:
+        """Do `fn` when the role is told to stop, while it still answers; what is registered first is done first."""
+        self._leaving_steps.append(_Step(name, fn, deadline))
 
     def on_stop(
         self,
@@ -194,6 +214,8 @@ class RoleService(service.Service):
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
+        for step in self._leaving_steps:
+            await self._step(step)
         ports, self.ports = self.ports, []
         await self._step(_Step("closing listeners", lambda: _close(ports), STEP_DEADLINE))
         factories = [
@@ -201,7 +223,8 @@ class RoleService(service.Service):
             for each in self._listeners
             if isinstance(each, _Listener) and isinstance(each.factory, Drainable)
         ]
-        await self._step(_Step("draining connections", lambda: _drain_all(factories), STEP_DEADLINE))
+        within = self._drain_within
+        await self._step(_Step("draining connections", lambda: _drain_all(factories, within), within + SPARE))
         await self._step(_Step("ending periodic jobs", lambda: _end(self.jobs), STEP_DEADLINE))
         for step in reversed(self._stop_steps):
             await self._step(step)
@@ -240,8 +263,8 @@ def _close(ports: list[IListeningPort]) -> Deferred[list[object]]:
     return gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
 
 
-def _drain_all(factories: Sequence[Drainable]) -> Deferred[list[None]]:
-    return gatherResults([each.drain(STEP_DEADLINE * 0.8) for each in factories], consumeErrors=True)
+def _drain_all(factories: Sequence[Drainable], within: float) -> Deferred[list[None]]:
+    return gatherResults([each.drain(within) for each in factories], consumeErrors=True)
 
 
 def _end(jobs: list[Periodic]) -> Deferred[list[None]]:

@@ -71,12 +71,13 @@ class Workers:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, role: str, config: Path, count: int) -> None:
+    def __init__(self, reactor: Any, role: str, config: Path, count: int, end_within: float = END_WITHIN) -> None:
         self._clock = IReactorTime(reactor)
         self._processes = IReactorProcess(reactor)
         self._role = role
         self._config = config
         self._count = count
+        self._end_within = end_within
         self._running: dict[int, tuple[_Worker, Any]] = {}
         self._waiting: dict[int, IDelayedCall] = {}
         self._stopping = False
@@ -105,22 +106,28 @@ class Workers:
         later = min(2 * wait, LONGEST_WAIT)
         self._waiting[worker.number] = self._clock.callLater(wait, self._begin, worker.number, later)
 
-    def stop(self) -> "Deferred[None]":
-        """End them all, by SIGKILL those that take too long; fires when they are gone."""
+    def dismiss(self) -> None:
+        """Tell them all to end, and start none again."""
+        if self._stopping:
+            return
         self._stopping = True
         for call in self._waiting.values():
             call.cancel()
         self._waiting.clear()
-        running = list(self._running.values())
-        for _, process in running:
+        for _, process in self._running.values():
             process.signalProcess("TERM")
+
+    def stop(self) -> "Deferred[None]":
+        """End them all, by SIGKILL those that take too long; fires when they are gone."""
+        self.dismiss()
+        running = list(self._running.values())
 
         def kill() -> None:
             for worker, process in running:
                 if not worker.gone.called:
                     process.signalProcess("KILL")
 
-        timer = self._clock.callLater(END_WITHIN, kill)
+        timer = self._clock.callLater(self._end_within, kill)
 
         def gone(_: object) -> None:
             if timer.active():

@@ -40,6 +40,7 @@ class SuperNodeConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     requests: Annotated[float, Meta(gt=0, le=1_000_000)] = 200
     allow_targets: Annotated[list[str], Meta(max_length=100)] = field(default_factory=list)
     first_heartbeat: str | int | float = "1s"
+    drain: str | int | float = "15s"
 
     @property
     def capacity_bytes(self) -> int:
@@ -57,6 +58,11 @@ class SuperNodeConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         if self.max_fill is None:
             return None if self.upload_rate is None else max(self.upload_rate // 2, 1)
         return parse_rate(self.max_fill)
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long those who are being served when it stops may still take."""
+        return parse_duration(self.drain)
 
     @property
     def requests_limit(self) -> RateLimit:
@@ -91,3 +97,4 @@ def check_config(config: SuperNodeConfig, path: Path) -> None:
     )
     check.read("allow_targets", lambda: config.allowed)
     check.need(parse_duration(config.first_heartbeat) > 0, "first_heartbeat", "must be more than 0")
+    check.need(0 < check.read("drain", lambda: config.drain_seconds) <= 3600, "drain", "must be within an hour")

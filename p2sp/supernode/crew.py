@@ -35,6 +35,9 @@ SOCKET: Final = "owner.sock"
 
 PARENT_LOOK: Final = 2.0
 ACCOUNT: Final = 1.0
+LAST: Final = 6.0
+"""Seconds for the other processes to end when they have drained."""
+
 DRAIN: Final = 2.0
 """Seconds that answers to the other processes may still take when all of them have ended."""
 
@@ -81,19 +84,21 @@ def add_workers(
         ports.clear()
         await site.drain(DRAIN)
 
-    others = Workers(reactor, "supernode", config_path, config.workers - 1)
+    others = Workers(reactor, "supernode", config_path, config.workers - 1, config.drain_seconds + LAST)
     role.on_start("listening for the other processes", listen)
     role.on_start("starting the other processes", others.start)
+    # They serve to the end while we do.
+    role.on_leaving("telling the other processes", others.dismiss)
     role.on_stop("closing what the other processes ask", end)
     # These first: what they still give comes through here.
-    role.on_stop("ending the other processes", others.stop)
+    role.on_stop("ending the other processes", others.stop, deadline=config.drain_seconds + 2 * LAST)
 
 
 def make_worker(
     config: SuperNodeConfig, state: Path, identity: Identity, trust: Trust, reactor: Any, rng: Random
 ) -> RoleService:
     """A process that serves by HTTPS what is whole, and has the owner answer the rest."""
-    role = RoleService("supernode", reactor, rng=rng)
+    role = RoleService("supernode", reactor, rng=rng, drain=config.drain_seconds)
     pool = DiskPool(reactor)
     window = Window(reactor, pool, state / "cache")
     relay = Relay(reactor, state / SOCKET)
@@ -112,7 +117,9 @@ def make_worker(
     role.on_stop("stopping the disk", pool.stop)
     role.on_stop("closing the cache", window.close)
     role.on_stop("telling what was given", account)
-    role.listen(config.listen, make_site(api), server_context(identity), shared=True)
+    site = make_site(api)
+    role.on_leaving("closing connections after their answers", site.wind_down)
+    role.listen(config.listen, site, server_context(identity), shared=True)
     return role
 
 

@@ -1,9 +1,10 @@
 """What is the resource with this id, asked of the index once for all who want to know?"""
 
 from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from typing import Final, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -12,6 +13,9 @@ from p2sp.resource.descriptor import Torrent
 from p2sp.supernode.interfaces import Unavailable
 
 T = TypeVar("T")
+
+ASKED_AT_ONCE: Final = 8
+"""Questions at a time about what is ordered."""
 
 MAX_KEPT: Final = 1000
 MAX_QUESTIONS: Final = 32
@@ -53,6 +57,24 @@ class Descriptions:
             # Whoever asked first may leave; the others still want to know.
             Deferred.fromCoroutine(self._index.torrent(resource)).addBoth(self._told, resource)
         return await waiting
+
+    async def of_many(
+        self, resources: Iterable[str], anew: Collection[str] = ()
+    ) -> tuple[dict[str, Torrent], dict[str, NetError]]:
+        """The same for several, a few at a time, those in `anew` as they are now; and why the index did not tell."""
+        found: dict[str, Torrent] = {}
+        failed: dict[str, NetError] = {}
+        few = DeferredSemaphore(ASKED_AT_ONCE)
+
+        async def describe(resource: str) -> None:
+            async with few:
+                try:
+                    found[resource] = await self.of(resource, anew=resource in anew)
+                except NetError as error:
+                    failed[resource] = error
+
+        await gatherResults([Deferred.fromCoroutine(describe(each)) for each in resources])
+        return found, failed
 
     def _told(self, answer: Torrent | Failure, resource: str) -> None:
         if isinstance(answer, Failure):

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from p2sp.download.node import Node
 from p2sp.manager.schema import Held, Order, Trouble
-from p2sp.net.errors import NetError
 from p2sp.resource.descriptor import Torrent
 from p2sp.resource.errors import ResourceError
 from p2sp.resource.verification import described
@@ -23,9 +22,6 @@ from p2sp.supernode.fills import LINGER, Fill, next_fills
 from p2sp.supernode.interfaces import Elsewhere, ICacheView, Served, Unavailable
 from p2sp.supernode.shelf import TORRENT, Shelf, clear, read_shelf
 from p2sp.supernode.window import is_read_elsewhere
-
-ASKED_AT_ONCE = 8
-"""Questions to the index at a time about what is ordered."""
 
 MAX_TROUBLES = 1000
 MAX_REASON = 200
@@ -72,7 +68,7 @@ class Keeper:
         self._troubles: dict[str, str] = {}
         self._uploaded_before = 0
         self._restored = False
-        self._closed = False
+        self._leaving = False
 
     # -- ICacheView ------------------------------------------------------------------------------------------
 
@@ -84,8 +80,8 @@ class Keeper:
         return Deferred.fromCoroutine(self._missed(resource_id))
 
     async def _missed(self, resource_id: str) -> Served | None:
-        if not self._restored:
-            raise Unavailable("the cache is being opened", 1)
+        if not self._restored or self._leaving:
+            raise Unavailable("the cache is being closed" if self._leaving else "the cache is being opened", 1)
         if not self._read_through:
             if (leaving := self._departures.get(resource_id)) is not None:
                 raise Unavailable("it is being evicted", 60, self._elsewhere(leaving.torrent))
@@ -126,7 +122,7 @@ class Keeper:
 
     def wanted(self, resource_id: str, piece: int) -> None:
         shelf = self._shelves.get(resource_id)
-        if shelf is not None and shelf.may_fill:
+        if shelf is not None and shelf.may_fill and not self._leaving:
             shelf.fill()
 
     def served(self, resource_id: str, count: int) -> None:
@@ -195,7 +191,9 @@ class Keeper:
     # -- what there shall be ---------------------------------------------------------------------------------
 
     async def follow(self, desired: Sequence[Order]) -> None:
-        """Bring the cache in line with the orders, as far as it can be done now."""
+        """Bring the cache in line with the orders, as far as it can be done now; nothing once it is being left."""
+        if self._leaving:
+            return
         self._troubles = {}
         torrents = await self._describe([order.resource for order in desired])
         known = [order for order in desired if order.resource in torrents]
@@ -217,29 +215,19 @@ class Keeper:
 
     async def _describe(self, resources: Iterable[str]) -> dict[str, Torrent]:
         """The descriptors of what is ordered, as far as the index knows them."""
-        found: dict[str, Torrent] = {}
-        few = DeferredSemaphore(ASKED_AT_ONCE)
-
-        async def describe(resource: str) -> None:
-            shelf = self._shelves.get(resource)
-            if shelf is not None:
-                found[resource] = shelf.torrent
-                if not (shelf.failures and shelf.may_fill):
-                    return
-            async with few:
-                try:
-                    # Where a fill has failed there may be other mirrors by now.
-                    found[resource] = await self._descriptions.of(resource, anew=shelf is not None)
-                    if shelf is not None:
-                        shelf.torrent = self._without_us(found[resource])
-                except NetError as error:
-                    if shelf is not None:
-                        return
-                    self._troubles[resource] = f"it is not known: {error}"
-                    self.log.warn("{resource} is ordered but not known: {reason}", resource=resource, reason=str(error))
-
-        await gatherResults([Deferred.fromCoroutine(describe(each)) for each in dict.fromkeys(resources)])
-        return found
+        ordered = list(dict.fromkeys(resources))
+        inside = {each: self._shelves[each] for each in ordered if each in self._shelves}
+        # Where a fill has failed there may be other mirrors by now.
+        anew = {resource for resource, shelf in inside.items() if shelf.failures and shelf.may_fill}
+        wanted = [each for each in ordered if each not in inside or each in anew]
+        found, failed = await self._descriptions.of_many(wanted, anew)
+        for resource in anew & found.keys():
+            inside[resource].torrent = self._without_us(found[resource])
+        for resource in failed.keys() - inside.keys():
+            reason = str(failed[resource])
+            self._troubles[resource] = f"it is not known: {reason}"
+            self.log.warn("{resource} is ordered but not known: {reason}", resource=resource, reason=reason)
+        return {resource: shelf.torrent for resource, shelf in inside.items()} | found
 
     def _entries(self) -> list[Entry]:
         return [
@@ -253,7 +241,7 @@ class Keeper:
 
     def _gone(self, shelf: Shelf) -> None:
         self._uploaded_before += shelf.uploaded
-        if self._waiting and not self._closed:
+        if self._waiting and not self._leaving:
             Deferred.fromCoroutine(self._hold_waiting()).addErrback(
                 lambda failure: self.log.failure("what waits for space cannot be held", failure)
             )
@@ -331,7 +319,7 @@ class Keeper:
 
     def arrange(self) -> None:
         """Begin the fills whose turn it is, and end those that nobody wants any more; to be called now and then."""
-        if self._closed:
+        if self._leaving:
             return
         shelves = self._shelves.values()
         states = [Fill(s.resource, s.value, s.moving) for s in shelves if s.ordered and (s.moving or s.may_fill)]
@@ -343,9 +331,15 @@ class Keeper:
                 shelf.rest()
         self._departures.look()
 
+    async def leave(self) -> None:
+        """Take on nothing new, announce nothing and let peers go; what readers wait for still comes."""
+        self._leaving = True
+        quiet = [shelf for shelf in self._shelves.values() if not (shelf.readers and shelf.filling is not None)]
+        await gatherResults([Deferred.fromCoroutine(shelf.withdraw()) for shelf in quiet], consumeErrors=True)
+
     async def close(self) -> None:
         """Let go of everything; it stays on disk."""
-        self._closed = True
+        self._leaving = True
         shelves, self._shelves = list(self._shelves.values()), {}
         # All at once: each may have a tracker to say goodbye to that does not answer.
         await gatherResults([Deferred.fromCoroutine(shelf.close()) for shelf in shelves], consumeErrors=True)

@@ -25,6 +25,9 @@ from p2sp.supernode.metrics import SuperNodeMetrics
 ARRANGE = 5.0
 """Seconds between two looks at which fills shall run."""
 
+FAREWELL = 3.0
+"""Seconds for which the manager may take to hear that we stop."""
+
 
 class Steering:
     """The heartbeat: says what is held, follows what is ordered, comes back when told to.
@@ -40,11 +43,12 @@ class Steering:
         self._config = config
         self._restored = False
         self._away = False
+        self._draining = False
         self.job: Periodic | None = None
 
     async def beat(self) -> None:
         """One heartbeat."""
-        if not self._restored:
+        if not self._restored and not self._draining:
             self._restored = True
             await self._keeper.restore()
         beat = Heartbeat(
@@ -57,6 +61,7 @@ class Steering:
             troubles=self._keeper.troubles(),
             fills=self._config.fills,
             fill_rate=self._config.fill_rate or 0,
+            draining=self._draining,
         )
         try:
             answer = await self._manager.heartbeat(beat)
@@ -69,6 +74,11 @@ class Steering:
         if self.job is not None:
             self.job.interval = answer.interval
         await self._keeper.follow(answer.desired)
+
+    async def farewell(self) -> None:
+        """Say that nothing is to be placed here any more, now and with every heartbeat that is still to come."""
+        self._draining = True
+        await self.beat()
 
 
 def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> RoleService:
@@ -104,7 +114,7 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
         own_url=config.public_url,
     )
     manager_api = node.api(config.manager)
-    role = RoleService("supernode", reactor, rng=rng)
+    role = RoleService("supernode", reactor, rng=rng, drain=config.drain_seconds)
     steering = Steering(role, ManagerClient(manager_api), keeper, node, config)
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
     front = shop_window(config, keeper, identity, reactor)
@@ -115,10 +125,13 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
         parse_duration(config.first_heartbeat), steering.beat, "heartbeat to the manager", at_once=True
     )
     role.every(ARRANGE, keeper.arrange, "arranging the fills")
+    site = make_site(api)
+    role.on_leaving("closing connections after their answers", site.wind_down)
+    role.on_leaving("saying so to the manager", steering.farewell, deadline=FAREWELL)
+    role.on_leaving("leaving the swarms", keeper.leave)
     role.on_stop("stopping the wire", node.stop)
     role.on_stop("saying goodbye to the manager", manager_api.close)
     role.on_stop("closing the cache", keeper.close)
-    site = make_site(api)
     if config.workers > 1:
         add_workers(role, config, config_path, state, keeper, front, reactor)
     role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)

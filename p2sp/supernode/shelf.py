@@ -238,18 +238,21 @@ class Shelf:
             wait=wait,
         )
 
-    async def close(self) -> None:
-        """Stop; what is verified stays on disk."""
+    async def withdraw(self) -> None:
+        """Leave the swarm; what is there can still be read."""
         self._leaving = True
         await self.transfer.stop()
+
+    async def close(self) -> None:
+        """Stop; what is verified stays on disk."""
+        await self.withdraw()
         self._remember()
         await self.store.close()
 
     async def hide(self) -> None:
         """Stop, but for who reads it now. A folder without a descriptor is one whose eviction was cut short."""
-        self._leaving = True
         await self.node.pool.run(_rename, self.folder, TORRENT, EVICTED)
-        await self.transfer.stop()
+        await self.withdraw()
 
     async def show(self) -> None:
         """Be in the cache again after all, as if just opened. Raises OSError."""

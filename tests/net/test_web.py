@@ -213,6 +213,19 @@ class TimeTests(SynchronousTestCase):
         self.lose(channel)
         self.assertIsNotNone(self.site.buildProtocol(None))
 
+    def test_winding_down_answers_and_hangs_up(self) -> None:
+        channel, line = self.connect()
+        channel.dataReceived(b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertNotIn(b"connection: close", line.value().lower())
+        line.clear()
+        self.site.wind_down()
+        self.assertFalse(line.disconnecting)
+        self.clock.advance(0)
+        channel.dataReceived(b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"connection: close", line.value().lower())
+        self.assertTrue(line.disconnecting)
+        self.lose(channel)
+
     def test_draining_ends_the_idle_at_once_and_lets_work_end(self) -> None:
         idle, idle_line = self.connect()
         busy, busy_line = self.connect()

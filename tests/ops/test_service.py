@@ -102,7 +102,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_stop_is_in_order_one_after_the_other(self) -> None:
         factory = Draining(self.news)
-        steps: dict[str, Deferred[None]] = {"database": Deferred(), "client": Deferred()}
+        steps: dict[str, Deferred[None]] = {name: Deferred() for name in ("manager", "database", "client")}
 
         def step(name: str) -> Deferred[None]:
             self.news.append(name)
@@ -117,6 +117,8 @@ class LifeTests(SynchronousTestCase):
             finally:
                 self.news.append("job ended")
 
+        self.service.on_leaving("manager", lambda: step("manager"))
+        self.service.on_leaving("swarms", self.note("swarms"))
         self.service.on_stop("database", lambda: step("database"))
         self.service.on_stop("client", as_coroutine)
         self.service.on_stop("plain", self.note("plain"))
@@ -127,7 +129,12 @@ class LifeTests(SynchronousTestCase):
         port.stopListening = self.note("closed")  # type: ignore[method-assign]
         self.reactor.advance(5)
         stopped = self.service.stopService()
-        self.assertEqual(self.news, ["closed", "drain"])
+        # All goes on while it says that it goes.
+        self.assertEqual(self.news, ["manager"])
+        self.news.clear()
+        steps["manager"].callback(None)
+        self.assertEqual(self.news, ["swarms", "closed", "drain"])
+        self.news.remove("swarms")
         factory.done.callback(None)
         self.assertEqual(self.news, ["closed", "drain", "job ended", "plain", "client"])
         steps["client"].callback(None)

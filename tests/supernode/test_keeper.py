@@ -368,6 +368,46 @@ class Leaving(KeeperCase):
         self.assertNotIn(BIG, names(self.cache_folder))
 
 
+class Stopping(KeeperCase):
+    """What still happens between the word to stop and the end."""
+
+    async def test_peers_are_let_go_and_readers_read_on(self) -> None:
+        keeper = self.keeper(read_through=True)
+        await keeper.restore()
+        await keeper.follow([order(BIG)])
+        await self.held(keeper, BIG)
+        await self.until(lambda: "holding" in self.heard)
+        leech = self.leech()
+        leech.start()
+        await self.introduce(leech, keeper._shelves[BIG].transfer)
+        served, release = keeper.lookup(BIG), keeper.reading(BIG)
+        assert served is not None
+        await keeper.leave()
+        await self.until(lambda: not leech._links)
+        self.assertEqual(await served.store.read(0, 100), DATA[:100])
+        with self.assertRaisesRegex(Unavailable, "being closed"):
+            await keeper.missed(SMALL)
+        await keeper.follow([order(BIG), order(SMALL)])
+        self.assertEqual([each.resource for each in keeper.held()], [BIG])
+        release()
+        await keeper.close()
+        self.assertEqual(names(self.cache_folder), {BIG})
+
+    async def test_what_a_reader_waits_for_still_comes(self) -> None:
+        self.publish(TREE)
+        keeper = self.keeper(read_through=True)
+        await keeper.restore()
+        served = await keeper.missed(FOREST)
+        assert served is not None
+        release = keeper.reading(FOREST)
+        keeper.wanted(FOREST, 0)
+        await keeper.leave()
+        seed = await self.seeding(TREE, TREE_DATA)
+        await self.introduce(seed, keeper._shelves[FOREST].transfer)
+        await self.until(lambda: served.store.complete)
+        release()
+
+
 class Restart(KeeperCase):
     """What an earlier run left."""
 
