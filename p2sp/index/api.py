@@ -13,9 +13,18 @@ from twisted.logger import Logger
 
 from p2sp.index.interfaces import Contradiction, IIndexStore, TooManyMirrors
 from p2sp.index.publication import Publication, PublicationError, with_mirrors
-from p2sp.index.schema import Hex64, LookupAnswer, PublishAnswer, PublishRequest, ResourceId, ResourceView, Size
+from p2sp.index.schema import (
+    Hex64,
+    LookupAnswer,
+    NamesAnswer,
+    NamesRequest,
+    PublishAnswer,
+    PublishRequest,
+    ResourceView,
+)
 from p2sp.index.store import MAX_PAGE
 from p2sp.index.urls import UrlError, normal_url
+from p2sp.net.fields import Count, ResourceId
 from p2sp.net.jsonapi import Api, ApiError, Call, Reply
 from p2sp.resource.descriptor import MAX_TORRENT
 from p2sp.resource.errors import DescriptorError, ResourceError
@@ -36,7 +45,7 @@ Examine = Callable[[PublishRequest], Deferred[Publication]]
 class _LookupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
     digest: str | None = None
-    length: Size | None = None
+    length: Count | None = None
     root: Hex64 | None = None
 
 
@@ -70,6 +79,7 @@ class IndexApi:
         api.route("GET", "/v1/resources/{id}", self.resource)
         api.route("GET", "/v1/resources/{id}.torrent", self.torrent)
         api.route("GET", "/v1/lookup", self.lookup)
+        api.route("POST", "/v1/names", self.names, body=NamesRequest)
 
     async def publish(self, call: Call) -> PublishAnswer:
         """Take a descriptor and its mirrors; 422 names what is wrong with them, 409 what they contradict."""
@@ -113,6 +123,10 @@ class IndexApi:
         """Resources newest first; only the first files and mirrors of each are shown."""
         query = call.query_as(_ListQuery)
         return LookupAnswer(await self._store.listing(query.after, query.limit, query.name))
+
+    async def names(self, call: Call) -> NamesAnswer:
+        """What many resources are called, for who shows them to people."""
+        return NamesAnswer(await self._store.names(call.body.ids))
 
     async def lookup(self, call: Call) -> LookupAnswer:
         """Resources by URL, by digest, or by length and root: exactly one of the three."""

@@ -1,10 +1,34 @@
 """How do other roles and the command line ask the resource index?"""
 
-from p2sp.index.schema import LookupAnswer, PublishAnswer, PublishRequest, ResourceView
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.internet.interfaces import IReactorTime
+
+from p2sp.index.schema import (
+    MOST_NAMES,
+    LookupAnswer,
+    NamesAnswer,
+    NamesRequest,
+    PublishAnswer,
+    PublishRequest,
+    ResourceView,
+)
 from p2sp.net.api_client import ApiClient
-from p2sp.net.errors import BadAnswer
+from p2sp.net.errors import BadAnswer, NetError
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
 from p2sp.resource.errors import DescriptorError
+
+REMEMBERED: Final = 10_000
+"""Names that are remembered; a name never changes."""
+
+WAIT: Final = 1.0
+"""Seconds that somebody waits for names."""
+
+ASK_AGAIN: Final = 30.0
+"""Seconds after which the index is asked again for what it did not know, or at all after it was away."""
 
 
 class IndexClient:
@@ -57,6 +81,11 @@ class IndexClient:
         """Lone files of `length` bytes with this Merkle root (64 hex digits)."""
         return await self._lookup({"length": length, "root": root})
 
+    async def names(self, resources: Collection[str]) -> dict[str, str]:
+        """The names of up to 500 ids; those the index does not know are left out."""
+        answer = await self._api.post("/v1/names", NamesRequest([*resources]), NamesAnswer)
+        return {resource: answer.names[resource] for resource in resources if resource in answer.names}
+
     async def listing(self, after: str | None = None, limit: int = 50, name: str | None = None) -> list[ResourceView]:
         """A page of resources, newest first, behind the id `after`; `name` is to be part of their names."""
         answer = await self._api.get("/v1/resources", LookupAnswer, {"after": after, "limit": limit, "name": name})
@@ -64,3 +93,44 @@ class IndexClient:
 
     async def _lookup(self, params: dict[str, object]) -> list[ResourceView]:
         return (await self._api.get("/v1/lookup", LookupAnswer, params)).resources
+
+
+class Names:
+    """What resources are called, for pages that people look at; without an index nothing has a name.
+
+    Nobody waits long for a name: what is not known in a second is shown without one.
+    """
+
+    def __init__(self, api: ApiClient | None, clock: IReactorTime) -> None:
+        self._api = api
+        self._clock = clock
+        self._known: dict[str, str] = {}
+        self._asked: dict[str, float] = {}
+        self._away_until = float("-inf")
+
+    async def of(self, resources: Iterable[str]) -> dict[str, str]:
+        """The names of these, as far as they are known."""
+        wanted = dict.fromkeys(resources)
+        now = self._clock.seconds()
+        if self._api is not None and now >= self._away_until:
+            unknown = [each for each in wanted if each not in self._known and now >= self._asked.get(each, now)]
+            if unknown:
+                await self._ask(IndexClient(self._api), unknown[:MOST_NAMES], now)
+        return {each: self._known[each] for each in wanted if each in self._known}
+
+    async def _ask(self, index: IndexClient, unknown: list[str], now: float) -> None:
+        asking = Deferred.fromCoroutine(index.names(unknown))
+        try:
+            found = await asking.addTimeout(WAIT, self._clock)
+        except (NetError, DeadlineError):
+            self._away_until = now + ASK_AGAIN
+            return
+        self._known.update(found)
+        self._asked.update({each: now + ASK_AGAIN for each in unknown if each not in found})
+        for book in (self._known, self._asked):
+            for oldest in [*book][: max(len(book) - REMEMBERED, 0)]:
+                del book[oldest]
+
+    def close(self) -> "Deferred[None]":
+        """Let go of the connections."""
+        return succeed(None) if self._api is None else self._api.close()

@@ -1,5 +1,7 @@
 """What must a store of the resource index keep?"""
 
+from collections.abc import Collection
+
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
@@ -52,6 +54,9 @@ class IIndexStore(Interface):
 
     def by_root(length: int, root: str) -> Deferred[list[ResourceView]]:
         """Lone files of this length and Merkle root (64 hex digits), newest first; a bounded list."""
+
+    def names(resources: Collection[str]) -> Deferred[dict[str, str]]:
+        """The names of these ids, of which there are not many; what is unknown is left out."""
 
     def listing(after: str | None, limit: int, name: str | None) -> Deferred[list[ResourceView]]:
         """At most `limit` resources, newest first, behind the one with the id `after`, with `name` in their name."""

@@ -1,13 +1,16 @@
 """What do publishers, clients and the index say to each other?"""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-ResourceId = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+from p2sp.net.fields import Count, ResourceId
+
+MOST_NAMES: Final = 500
+"""Names asked for at once."""
+
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
 Url = Annotated[str, Meta(max_length=2048, pattern="^https?://")]
-Size = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class PublishRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +36,7 @@ class FileView(Struct, frozen=True):
     """One file of a resource."""
 
     path: str
-    length: Size
+    length: Count
     root: Hex64 | None = None
 
 
@@ -45,14 +48,26 @@ class ResourceView(Struct, frozen=True):
 
     id: ResourceId
     name: str
-    length: Size
-    piece_length: Size
+    length: Count
+    piece_length: Count
     files: list[FileView]
     mirrors: list[str]
     magnet: str
     sha256: Hex64 | None = None
     published: float = 0.0
     file_count: int = 0
+
+
+class NamesRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What are these called?"""
+
+    ids: Annotated[list[ResourceId], Meta(max_length=MOST_NAMES)]
+
+
+class NamesAnswer(Struct, frozen=True):
+    """The names of those that are known, by id."""
+
+    names: Annotated[dict[ResourceId, Annotated[str, Meta(max_length=255)]], Meta(max_length=MOST_NAMES)]
 
 
 class LookupAnswer(Struct, frozen=True):

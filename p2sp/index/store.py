@@ -1,6 +1,6 @@
 """How do resources get into a database, and who finds them there?"""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import attrs
@@ -124,6 +124,11 @@ class SqlIndexStore:
     def by_root(self, length: int, root: str) -> Deferred[list[ResourceView]]:
         """Lone files with this length and root; the root alone is no identity (BEP 52 has no domain separation)."""
         return self._found(_resources.c.root == root, _resources.c.length == length)
+
+    def names(self, resources: Collection[str]) -> Deferred[dict[str, str]]:
+        """The names of these ids."""
+        wanted = select(_resources.c.id, _resources.c.name).where(_resources.c.id.in_(resources))
+        return self.database.run(lambda connection: {row.id: row.name for row in connection.execute(wanted)})
 
     def listing(self, after: str | None, limit: int, name: str | None) -> Deferred[list[ResourceView]]:
         """Resources newest first; nothing when `after` is unknown. `limit` is cut to MAX_PAGE."""

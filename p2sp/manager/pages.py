@@ -1,6 +1,7 @@
 """What does the manager show to people: which super nodes there are, what lies on them, and why?"""
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
@@ -14,9 +15,9 @@ from p2sp.manager.rules import RuleKind
 from p2sp.manager.schema import NodeView, Placement, RuleView
 from p2sp.net.fields import Text
 from p2sp.net.jsonapi import Call
-from p2sp.ops.pages.parts import Tile, badge, card, choice, el, identifier, meter, table, tiles
+from p2sp.ops.pages.parts import Tile, badge, card, choice, el, identifier, meter, named, table, tiles
 from p2sp.ops.pages.plots import spark
-from p2sp.ops.pages.site import Page
+from p2sp.ops.pages.site import Naming, Page
 from p2sp.ops.pages.words import in_ago, in_bytes, in_percent, in_time, of_isp, short_id
 
 REFRESH: Final = 2.0
@@ -74,6 +75,7 @@ class ManagerPage:
     manager: Manager
     history: LoadHistory
     clock: IReactorTime
+    names: Naming
 
     async def __call__(self, call: Call) -> Page:
         """The page for a query; raises ApiError 422 for what is none."""
@@ -85,12 +87,14 @@ class ManagerPage:
         dropped = await self.manager.dropped(query.isp, MOST_DROPPED)
         rules = await self.manager.rules(0, MOST_RULES)
         isps = sorted({node.isp or "" for node in every})
+        shown = [each.resource for each in [*placements, *dropped]] + [rule.resource for rule in rules]
+        names = await self.names(shown)
         parts = [
             _tiles(nodes, placements, self.manager.informed),
             self._nodes(nodes, now),
-            _placements(placements, now),
-            _rules([rule for rule in rules if query.isp is None or rule.isp in (None, query.isp)], now),
-            _dropped(dropped, now),
+            _placements(placements, names, now),
+            _rules([rule for rule in rules if query.isp is None or rule.isp in (None, query.isp)], names, now),
+            _dropped(dropped, names, now),
         ]
         if len(isps) > 1 or query.isp is not None:
             options = [("all ISPs", "./", query.isp is None)]
@@ -149,10 +153,10 @@ def _tiles(nodes: list[NodeView], placements: list[Placement], informed: bool) -
     )
 
 
-def _placements(placements: list[Placement], now: float) -> Tag:
+def _placements(placements: list[Placement], names: Mapping[str, str], now: float) -> Tag:
     rows = [
         (
-            identifier(each.resource),
+            named(each.resource, names),
             of_isp(each.isp),
             identifier(each.node_id),
             _state(each),
@@ -184,11 +188,11 @@ def _end(until: float | None, now: float) -> str:
     return f"in {in_time(round(until - now))}" if until > now else "is over"
 
 
-def _rules(rules: list[RuleView], now: float) -> Tag:
+def _rules(rules: list[RuleView], names: Mapping[str, str], now: float) -> Tag:
     rows = [
         (
             badge(rule.kind.value, "bad" if rule.kind is RuleKind.BLOCK else "calm"),
-            identifier(rule.resource),
+            named(rule.resource, names),
             "all" if rule.isp is None else of_isp(rule.isp),
             in_ago(rule.since, now),
             _end(rule.until, now),
@@ -205,9 +209,9 @@ def _rules(rules: list[RuleView], now: float) -> Tag:
     )
 
 
-def _dropped(dropped: list[Placement], now: float) -> Tag:
+def _dropped(dropped: list[Placement], names: Mapping[str, str], now: float) -> Tag:
     rows = [
-        (identifier(each.resource), of_isp(each.isp), identifier(each.node_id), in_ago(each.since, now), each.reason)
+        (named(each.resource, names), of_isp(each.isp), identifier(each.node_id), in_ago(each.since, now), each.reason)
         for each in dropped
     ]
     heads = ("resource", "ISP", "super node", "dropped", "why")

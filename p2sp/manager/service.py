@@ -5,6 +5,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
+from p2sp.index.client import Names
 from p2sp.manager.api import ManagerApi
 from p2sp.manager.config import ManagerConfig, check_config, database_url, load_network_map
 from p2sp.manager.control import Manager
@@ -41,7 +42,8 @@ def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime
     state = resolve(config_path, config.state)
     network_map = load_network_map(config, config_path)
     database = Database(IReactorFromThreads(reactor), database_url(config, config_path), metadata, version=VERSION)
-    statistics = ApiClient(reactor, https_url(config.statistics), policy=client_policy(identity, trust))
+    policy = client_policy(identity, trust)
+    statistics = ApiClient(reactor, https_url(config.statistics), policy=policy)
     limits = config.limits
     manager = Manager(
         SqlNodeRegistry(database),
@@ -70,7 +72,10 @@ def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime
     if config.pages is not None:
         history = LoadHistory(manager)
         role.every(config.heartbeat_seconds, history.watch, "looking at the load of super nodes", at_once=True)
-        serve_pages(role, config, config_path, identity, ManagerPage(manager, history, reactor))
+        index = None if config.index is None else ApiClient(reactor, https_url(config.index), policy=policy)
+        names = Names(index, reactor)
+        role.on_stop("closing the way to the index", names.close)
+        serve_pages(role, config, config_path, identity, ManagerPage(manager, history, reactor, names.of))
 
     async def sync() -> None:
         if await manager.sync():

@@ -1,6 +1,6 @@
 """What does the statistics server show to people: what is hot, how fast it comes, and from where?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 from urllib.parse import urlencode
 
@@ -12,9 +12,9 @@ from twisted.web.template import Tag
 from p2sp.net.fields import ResourceId, Text
 from p2sp.net.jsonapi import Call
 from p2sp.ops.pages import plots
-from p2sp.ops.pages.parts import KINDS, Tile, by_kind, card, choice, el, identifier, kinds_bar, legend, table, tiles
-from p2sp.ops.pages.site import Page
-from p2sp.ops.pages.words import at_clock, in_bytes, in_percent, in_rate, in_time, of_isp, on_axis
+from p2sp.ops.pages.parts import KINDS, Tile, by_kind, card, choice, el, kinds_bar, legend, named, table, tiles
+from p2sp.ops.pages.site import Naming, Page
+from p2sp.ops.pages.words import at_clock, in_bytes, in_percent, in_rate, in_short, in_time, of_isp, on_axis
 from p2sp.statistics.interfaces import IFigures
 from p2sp.statistics.schema import HotResource, IspFigures, Moment
 
@@ -58,6 +58,7 @@ class _Figures:
     moments: Sequence[Moment]
     isps: Sequence[IspFigures]
     hot: Sequence[HotResource]
+    names: Mapping[str, str]
 
 
 @attrs.frozen
@@ -70,6 +71,7 @@ class StatisticsPage:
     figures: IFigures
     clock: IReactorTime
     interval: float
+    names: Naming
     _read: dict[_Query, _Figures] = attrs.field(factory=dict)
 
     async def __call__(self, call: Call) -> Page:
@@ -81,7 +83,9 @@ class StatisticsPage:
         parts = [_choices(query, figures), _tiles(figures), *_plots(figures, seconds)]
         if query.resource is None:
             parts += [_isps(query, figures), _hot(query, figures)]
-        about = [] if query.resource is None else [f"resource {query.resource}"]
+        about: list[str] = []
+        if query.resource is not None:
+            about = [in_short(name) for name in figures.names.values()] + [f"resource {query.resource}"]
         about += [] if query.isp is None else [f"ISP {of_isp(query.isp)}"]
         about.append(f"the last {name}")
         return Page("What is downloaded, how fast, from where", ", ".join(about), parts, fresh)
@@ -95,10 +99,11 @@ class StatisticsPage:
         moments = await self.figures.course(since, now, step, query.isp, query.resource)
         isps = [] if query.resource else await self.figures.isps(since)
         hot = [] if query.resource else await self.figures.hot(since, MOST_HOT, query.isp)
+        names = await self.names([query.resource] if query.resource else [each.resource for each in hot])
         self._read.pop(query, None)
         while len(self._read) >= MOST_REMEMBERED:
             del self._read[next(iter(self._read))]
-        found = self._read[query] = _Figures(now, moments, isps, hot)
+        found = self._read[query] = _Figures(now, moments, isps, hot, names)
         return found
 
 
@@ -211,7 +216,7 @@ def _isps(query: _Query, figures: _Figures) -> Tag:
 def _hot(query: _Query, figures: _Figures) -> Tag:
     rows = [
         (
-            identifier(each.resource, query.href(resource=each.resource)),
+            named(each.resource, figures.names, query.href(resource=each.resource)),
             in_bytes(each.length),
             in_bytes(each.volume),
             kinds_bar(by_kind(each)),

@@ -152,6 +152,16 @@ class IndexStoreContract(_Base):
         ]
         assert [view.name for view in await self.store.listing(None, 9, "%")] == ["100%_two.iso"]
 
+    async def test_names(self) -> None:
+        known = {}
+        for seed, name in enumerate(["one.iso", "\u202etwo", "three"]):
+            publication = published(single_file(name, 1000, seed))
+            known[publication.id] = name
+            await self.store.publish(publication, NOW)
+        assert await self.store.names([*known, "0" * 64]) == known
+        assert await self.store.names([next(iter(known))]) == {next(iter(known)): "one.iso"}
+        assert await self.store.names([]) == {}
+
     async def test_trees_show_their_first_files(self) -> None:
         descriptor = tree("many", [5] * (FILES_IN_LIST + 4))
         await self.store.publish(published(descriptor), NOW)

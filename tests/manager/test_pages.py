@@ -1,5 +1,6 @@
 """Does the manager's page show what there is, and why, and how busy it was?"""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -47,7 +48,11 @@ class ManagerPageTests(TestCase):
             heartbeat_interval=5.0,
         )
         self.history = LoadHistory(self.manager)
-        self.view = ManagerPage(self.manager, self.history, self.clock)
+        self.view = ManagerPage(self.manager, self.history, self.clock, self.names)
+
+    async def names(self, resources: Iterable[str]) -> Mapping[str, str]:
+        assert set(resources) <= {rid(1), rid(2), rid(3)}
+        return {rid(1): "placed.iso", rid(2): "dropped.iso", rid(3): "blocked <i>.iso"}
 
     async def text(self, **query: str) -> str:
         call = Call(None, "127.0.0.1", {}, query, None, Headers(), None)  # type: ignore[arg-type]
@@ -77,6 +82,9 @@ class ManagerPageTests(TestCase):
             'class="level full"',
             '<span class="badge busy">filling</span> 50 %',
             "hot: then",
+            '<span title="placed.iso">placed.iso</span> <code',
+            '<span title="dropped.iso">dropped.iso</span> <code',
+            ">blocked &lt;i&gt;.iso</span> <code",
             '<span class="badge bad">block</span>',
             "&lt;b&gt;ours&lt;/b&gt;",
             "when taken back",

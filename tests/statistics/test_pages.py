@@ -1,5 +1,6 @@
 """Does the page of the statistics server show what the figures say, and ask no more often than it must?"""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -55,7 +56,11 @@ class StatisticsPageTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.figures = Figures()
-        self.view = StatisticsPage(self.figures, self.clock, 5.0)
+        self.known: dict[str, str] = {}
+        self.view = StatisticsPage(self.figures, self.clock, 5.0, self.names)
+
+    async def names(self, resources: Iterable[str]) -> Mapping[str, str]:
+        return {each: self.known[each] for each in resources if each in self.known}
 
     def ask(self, **query: str) -> Deferred[Page]:
         call = Call(None, "127.0.0.1", {}, query, None, Headers(), None)  # type: ignore[arg-type]
@@ -98,13 +103,23 @@ class StatisticsPageTests(SynchronousTestCase):
         assert page.lead == f"resource {RESOURCE}, the last day"
         assert self.figures.asked == [("course", NOW - 86_400, 1800.0, None, RESOURCE)]
 
+    def test_a_resource_is_called_by_its_name_and_cannot_misuse_it(self) -> None:
+        self.known[RESOURCE] = "<b>\u202egnp.exe\x7f" + "x" * 60 + "-end.iso"
+        text = self.text()
+        shown = "&lt;b&gt;\ufffdgnp.exe\ufffd" + "x" * 15 + "\u2026" + "xxxx-end.iso"
+        assert f">{shown}</span></a>" in text
+        assert "<b>\ufffd" not in text
+        assert "\u202e" not in text
+        assert f'<code title="{RESOURCE}">{RESOURCE[:12]}</code>' in text
+        assert self.page(resource=RESOURCE).lead.endswith(f"xxxx-end.iso, resource {RESOURCE}, the last hour")
+
     def test_the_unknown_isp(self) -> None:
         self.figures.isp = None
         assert 'href="./?window=1h&amp;isp=">unknown</a>' in self.text()
         assert self.page(isp="").lead == "ISP unknown, the last hour"
 
     def test_steps_are_no_shorter_than_a_rollup(self) -> None:
-        self.view = StatisticsPage(self.figures, self.clock, 60.0)
+        self.view = StatisticsPage(self.figures, self.clock, 60.0, self.names)
         self.page(window="10m")
         assert self.figures.asked[0][2] == 60.0
 

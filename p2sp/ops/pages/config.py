@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
+from p2sp.net.addresses import https_url
 from p2sp.net.identity import Identity
 from p2sp.net.listen import parse_listen
 from p2sp.net.trust import server_context
@@ -26,11 +27,13 @@ class PagesConfig(Base, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     `pages` is where they are served: in clear text on a loopback address, else over TLS with the role's certificate.
     `pages_token` names a file whose first line is the operators' token; on loopback it may be left out. `pages_links`
-    are names and URLs of other pages, shown at the top.
+    are names and URLs of other pages, shown at the top. `index` is who knows what resources are called; without it
+    pages show ids alone.
     """
 
     pages: str | None = None
     pages_token: str | None = None
+    index: str | None = None
     pages_links: Annotated[dict[str, str], Meta(max_length=20)] = field(default_factory=dict)
 
 
@@ -43,6 +46,8 @@ def check_pages(config: PagesConfig, config_path: Path) -> None:
     else:
         safe = check.read("pages", lambda: _is_loopback(pages)) or token is not None
         check.need(safe, "pages", f"{pages!r} is not a loopback address: others may look only with a `pages_token`")
+    if (index := config.index) is not None:
+        check.read("index", lambda: https_url(index))
     for name, url in config.pages_links.items():
         check.read(f"pages_links.{name}", partial(_check_link, url))
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import attrs
 from twisted.web.template import Tag
 
-from p2sp.ops.pages.words import in_bytes, in_percent, short_id
+from p2sp.ops.pages.words import in_bytes, in_percent, in_short, printable, short_id
 
 KINDS: Final = {
     "supernode": "super nodes",
@@ -102,6 +102,15 @@ def identifier(text: str, href: str | None = None) -> Tag:
     """The beginning of an id; the whole one shows up on hovering, and stands in a link where there is one."""
     shown = el("code", short_id(text), title=text)
     return shown if href is None else el("a", shown, href=href)
+
+
+def named(resource: str, names: Mapping[str, str], href: str | None = None) -> Tag:
+    """A resource by its name and the beginning of its id, or by that alone when nobody has named it."""
+    name = names.get(resource)
+    if name is None:
+        return identifier(resource, href)
+    shown = el("span", in_short(name), title=printable(name))
+    return el("span", shown if href is None else el("a", shown, href=href), " ", identifier(resource), class_="named")
 
 
 def meter(share: float, text: str, tone: str = "") -> Tag:

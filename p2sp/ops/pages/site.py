@@ -1,6 +1,6 @@
 """How does a role show its pages: frame, limits, headers, and what goes with them?"""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any, Final
@@ -52,6 +52,9 @@ class Page:
 
 View = Callable[[Call], Awaitable[Page]]
 """Makes the page for a request; may raise ApiError."""
+
+Naming = Callable[[Iterable[str]], Awaitable[Mapping[str, str]]]
+"""Says what resources are called, as far as that is known; waits for nobody long."""
 
 
 def pages_site(

@@ -8,6 +8,9 @@ _SPANS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
 SHOWN_ID: Final = 12
 """Hex digits shown of an id: enough to tell two apart, few enough for a phone."""
 
+SHOWN_NAME: Final = 40
+"""Characters shown of a name: it shares a line of a table with numbers."""
+
 
 def in_bytes(count: float) -> str:
     """Bytes as `1.25 GiB`: three digits that count."""
@@ -67,6 +70,17 @@ def at_clock(moment: float, *, window: float = 0.0) -> str:
 def short_id(text: str) -> str:
     """The beginning of a resource id or node id."""
     return text[:SHOWN_ID]
+
+
+def printable(name: str) -> str:
+    """A name without what cannot be seen, as the marks that turn the direction of the text around them."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name)
+
+
+def in_short(name: str) -> str:
+    """A name that somebody chose, in a length that fits, its end included."""
+    clean = printable(name)
+    return clean if len(clean) <= SHOWN_NAME else f"{clean[: SHOWN_NAME - 13]}\u2026{clean[-12:]}"
 
 
 def of_isp(isp: str | None) -> str:
