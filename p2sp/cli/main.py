@@ -116,7 +116,13 @@ def site() -> None:
 @site.command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address or name the services are reached at.")
-@click.option("--port", type=click.IntRange(1, 65000), default=9400, show_default=True, help="First of eight ports.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65000),
+    default=9400,
+    show_default=True,
+    help="First of eight ports; metrics are 1000 further, pages 2000.",
+)
 @click.option(
     "--isp",
     "isps",

@@ -11,7 +11,7 @@ from p2sp.net.trust import Trust
 from p2sp.ops.config import ConfigError, load_config
 from p2sp.site.init import NAME, check_place
 from p2sp.site.layout import MAP, PKI, NetworkFolder
-from p2sp.site.services import Centre
+from p2sp.site.services import METRICS, Centre, watched
 
 
 class _Site(msgspec.Struct):
@@ -46,10 +46,10 @@ def add_to_site(
             raise ConfigError(path, "is there already; choose another name")
     if role in KEYS:
         files.key(role, name)
-        return [f"A key of a {role} is in {folder / PKI / f'{name}.pem'}: give it to nobody else."]
+        return [f"A key with the role {role} is in {folder / PKI / f'{name}.pem'}: for its owner alone."]
     if not host or not port:
         raise ConfigError(f"site add {role}", "needs --host and --port, by which others reach it")
-    check_place(host, port + 1)
+    check_place(host, port + METRICS)
     if (role == "tracker") is not bool(isp):
         raise ConfigError(f"site add {role}", "needs --isp, for whose clients it is" if not isp else "takes no --isp")
     centre = _centre(folder)
@@ -58,7 +58,7 @@ def add_to_site(
         "peer": lambda: centre.peer(name, host, port),
         "tracker": lambda: centre.local_tracker(name, host, port, isp),
     }[role]()
-    path = files.service(service)
+    path = files.service(watched(service))
     needed = [path, folder / PKI / "ca.pem"]
     needed += [folder / PKI / f"{name}.pem"] if role != "peer" else []
     needed += [folder / MAP] if role == "tracker" else []

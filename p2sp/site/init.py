@@ -8,7 +8,7 @@ from typing import Final
 
 from p2sp.ops.config import ConfigError
 from p2sp.site.layout import MAP, PKI, NetworkFolder, Service, map_of
-from p2sp.site.services import Centre
+from p2sp.site.services import METRICS, PAGES, Centre, page_url, shown, watched
 
 HOME = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
 """What a network without ISPs of its own takes for one: everything that is not the public Internet."""
@@ -43,11 +43,12 @@ def init_site(folder: Path, host: str, port: int, isp_texts: Sequence[str], stat
     """Write a network into `folder`; the lines that tell the user what to do with it.
 
     Ports from `port` on: index, tracker, statistics, manager, super node (HTTPS, wire), peer (HTTPS, wire); with
-    several ISPs a local tracker for each from `port` + 10 on. `state` is where roles keep what they write, a folder
+    several ISPs a local tracker for each from `port` + 10 on; on loopback the metrics of each are 1000 further, and the
+    pages of statistics and manager 2000. `state` is where roles keep what they write, a folder
     for each; None for the folder `state` beside the configurations. Raises ConfigError.
     """
     isps = parse_isps(isp_texts)
-    check_place(host, port + 9 + (len(isps) if len(isps) > 1 else -2))
+    check_place(host, port + max(9 + len(isps) + METRICS if len(isps) > 1 else 0, 3 + PAGES))
     try:
         # Before anything is written: what is wrong here shall not leave half a network behind.
         map_of(isps)
@@ -64,11 +65,15 @@ def init_site(folder: Path, host: str, port: int, isp_texts: Sequence[str], stat
     centre = Centre(index.url, tracker.url, statistics.url, manager.url)
     supernode = centre.supernode("supernode", host, port + 4)
     peer = centre.peer("peer", host, port + 6)
-    for service in (index, tracker, statistics, manager, supernode, peer):
-        files.service(service)
+    pages = (
+        shown(statistics, index.url, {"what lies where": manager}),
+        shown(manager, index.url, {"what is downloaded": statistics}),
+    )
+    for service in (index, tracker, *pages, supernode, peer):
+        files.service(watched(service))
     if len(isps) > 1:
         for offset, isp in enumerate(isps):
-            files.service(centre.local_tracker(f"tracker-{isp}", host, port + 10 + offset, isp))
+            files.service(watched(centre.local_tracker(f"tracker-{isp}", host, port + 10 + offset, isp)))
     files.key("publisher", "publisher")
     files.key("operator", "operator")
     files.write(
@@ -95,6 +100,9 @@ def init_site(folder: Path, host: str, port: int, isp_texts: Sequence[str], stat
         f"  twistd -n p2sp-supernode --config {folder}/supernode.toml       a cache",
         f"  p2sp publish --site {folder} FILE --mirror URL                  make a file known",
         f"  p2sp get --site {folder} ID                                     fetch it from everywhere",
+        "  in a browser on the machine of these roles:",
+        f"  {page_url(statistics)}      what is downloaded, how fast, from where",
+        f"  {page_url(manager)}      what lies where, and why",
         f"  p2sp site add {folder} supernode --name NAME --host HOST --port PORT    one more cache",
         f"Keep {folder}/{PKI}/ca-key.pem safe: whoever has it can be any service of this network.",
     ]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -123,9 +124,25 @@ class Process:
         raise AssertionError(f"{' '.join(self.command)} {state}, waiting for {wanted.pattern!r}:\n{text[-8000:]}")
 
     def wait_until_listening(self, count: int = 1, timeout: float = READY_WITHIN) -> list[str]:
-        """Wait for `count` ready lines of roles; the URLs they listen at, in the order of the log."""
-        self.wait_for(rf"(?s)(?:{_LISTENING.pattern}.*?){{{count}}}", timeout)
+        """Wait for `count` ready lines of roles; the URLs they listen at, in the order of the log.
+
+        They listen before the reactor runs: whoever comes before that waits, but a signal would end the process.
+        """
+        # Atomic, and from the beginning: with one line missing all ways to divide the others would be tried.
+        self.wait_for(rf"(?s)\A(?>.*?{_LISTENING.pattern}){{{count}}}", timeout)
+        until = time.monotonic() + timeout
+        while not self._heeds_signals() and time.monotonic() < until:
+            time.sleep(0.005)
         return _LISTENING.findall(self.log)
+
+    def _heeds_signals(self) -> bool:
+        """Whether it has a way of its own to end by SIGTERM, or has ended."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return True
+        caught = re.search(r"SigCgt:\s*([0-9a-f]+)", status)
+        return self._process.poll() is not None or (caught is not None and bool(int(caught[1], 16) >> 14 & 1))
 
     def wait(self, timeout: float = STOPPED_WITHIN) -> int:
         """Wait until the process ends by itself; its exit code. subprocess.TimeoutExpired when it does not."""

@@ -13,6 +13,7 @@ from shutil import copytree
 import pytest
 
 from p2sp.site.init import init_site
+from p2sp.site.services import METRICS, PAGES
 from tests.integration.lab import CORE, MIB, NORTH, TROUBLE, Lab, make_file, steady_port, until
 from tests.integration.processes import Process, run_once, twistd
 
@@ -54,14 +55,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def free_run() -> int:
-    """The first of ten free ports."""
+    """The first of ten free ports, with as many for metrics and pages."""
     while True:
         first = steady_port(CORE)
         with ExitStack() as stack:
             try:
                 for port in range(first, first + 10):
-                    stack.enter_context(socket.create_server((CORE, port)))
-            except OSError:
+                    for each in (port, port + METRICS, port + PAGES):
+                        stack.enter_context(socket.create_server((CORE, each)))
+            except (OSError, OverflowError):
                 continue
         return first
 
@@ -160,9 +162,10 @@ def test_twistd_lists_seven_commands() -> None:
 
 def test_a_site_starts_four_roles_and_stops_them_the_other_way_round(made: Path) -> None:
     with Process(twistd("p2sp-site", made / "p2sp-site.toml"), made) as process:
-        process.wait_until_listening(4)
+        # Four services, the metrics of each, and two pages.
+        process.wait_until_listening(10)
         assert process.terminate() == 0
-    order = re.findall(r"(\w+) listening on", process.log)
+    order = [*dict.fromkeys(re.findall(r"(\w+) listening on", process.log))]
     assert order == ["statistics", "manager", "index", "tracker"]
     assert re.findall(r"(\w+) has stopped", process.log) == order[::-1]
     assert TROUBLE.search(process.log) is None

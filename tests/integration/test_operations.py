@@ -59,12 +59,13 @@ class MonitoringTests(TestCase):
         ports = {role: free_port() for role in ROLES}
         for role in ROLES:
             path = self.folder / f"{role}.toml"
-            text = re.sub(r'(listen|wire) = "127.0.0.1:\d+"', r'\1 = "127.0.0.1:0"', path.read_text())
+            text = re.sub(r'(listen|wire|pages) = "127.0.0.1:\d+"', r'\1 = "127.0.0.1:0"', path.read_text())
+            text = re.sub(r'metrics = "127.0.0.1:\d+"', f'metrics = "127.0.0.1:{ports[role]}"', text)
             more = 'foreign_http = "127.0.0.1:0"\n' if role == "tracker" else ""
-            path.write_text(f'{text}{more}metrics = "127.0.0.1:{ports[role]}"\n')
+            path.write_text(text + more)
         plugins = {"p2sp-site": "p2sp-site.toml", "p2sp-supernode": "supernode.toml", "p2sp-peer": "peer.toml"}
         started = [self.start(plugin, config) for plugin, config in plugins.items()]
-        for process, listeners in zip(started, (9, 2, 2), strict=True):
+        for process, listeners in zip(started, (11, 2, 2), strict=True):
             process.wait_until_listening(listeners)
         urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
         known: set[str] = set()

@@ -43,6 +43,7 @@ def test_one_more_super_node(network: Path) -> None:
         "10.1.0.9:9405",
         "https://10.1.0.9:9404",
     )
+    assert config.metrics == "127.0.0.1:10404", "on its own machine"
     certificate = load_identity(network / "pki" / "cache-north.pem").certificate
     caller = Trust.from_file(network / "pki" / "ca.pem").caller(certificate, datetime.now(UTC))
     assert caller.roles == {"supernode"}
@@ -90,7 +91,7 @@ def test_state_where_systemd_has_it(tmp_path: Path) -> None:
         ("supernode", "x", "", 9404, "", "needs --host and --port"),
         ("supernode", "x", "10.0.0.1", 0, "", "needs --host and --port"),
         ("supernode", "x", "ten zero", 9404, "", "--host ten zero: neither an IP address nor a host name"),
-        ("supernode", "x", "10.0.0.1", 65535, "", "--port: the last port used would be 65536"),
+        ("supernode", "x", "10.0.0.1", 64_536, "", "--port: the last port used would be 65536"),
         ("supernode", "x", "10.0.0.1", 9404, "north", "takes no --isp"),
         ("tracker", "x", "10.0.0.1", 9404, "", "needs --isp"),
     ],

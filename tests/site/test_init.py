@@ -89,7 +89,7 @@ def test_an_isp_that_is_none_is_named_and_nothing_is_written(tmp_path: Path, tex
         ("", 9400, "--host : neither"),
         ("1.2.3", 9400, "--host 1.2.3: neither"),
         ("https://h", 9400, "--host https://h: neither"),
-        ("127.0.0.1", 65_525, "--port: the last port used would be 65536"),
+        ("127.0.0.1", 63_533, "--port: the last port used would be 65536"),
     ],
 )
 def test_a_place_that_is_none_is_named_and_nothing_is_written(
@@ -149,8 +149,33 @@ def test_only_a_private_network_fetches_from_private_mirrors(tmp_path: Path, hos
 def test_no_two_services_share_a_port(tmp_path: Path) -> None:
     init_site(tmp_path, "127.0.0.1", 9400, [f"isp{number}=10.{number}.0.0/16" for number in range(4)])
     texts = [toml(path) for path in tmp_path.glob("*.toml") if path.name not in ("site.toml", "p2sp-site.toml")]
-    ports = [each[key].rpartition(":")[2] for each in texts for key in ("listen", "wire") if key in each]
-    assert len(set(ports)) == len(ports) == 12
+    ports = [
+        each[key].rpartition(":")[2] for each in texts for key in ("listen", "wire", "metrics", "pages") if key in each
+    ]
+    assert len(set(ports)) == len(ports) == 12 + 10 + 2
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [
+        ("127.0.0.9", "127.0.0.9"),
+        ("::1", "[::1]"),
+        ("192.0.2.7", "127.0.0.1"),
+        ("2001:db8::7", "[::1]"),
+        ("a.example", "127.0.0.1"),
+    ],
+)
+def test_metrics_and_pages_are_there_for_who_is_on_the_machine(tmp_path: Path, host: str, near: str) -> None:
+    lines = init_site(tmp_path, host, 9400, [])
+    for offset, role in enumerate((*ROLES, "", "peer")):
+        assert not role or toml(tmp_path / f"{role}.toml")["metrics"] == f"{near}:{10_400 + offset}"
+    pages = {role: f"{near}:{11_402 + offset}" for offset, role in enumerate(("statistics", "manager"))}
+    for role, other in (("statistics", "manager"), ("manager", "statistics")):
+        values = toml(tmp_path / f"{role}.toml")
+        assert values["pages"] == pages[role]
+        assert [*values["pages_links"].values()] == [f"http://{pages[other]}/"]
+        assert values["index"] == toml(tmp_path / "site.toml")["index"], "resources have names there"
+        assert any(line.startswith(f"  http://{pages[role]}/ ") for line in lines)
 
 
 def test_the_roles_are_read_back_as_written(tmp_path: Path) -> None:
