@@ -40,9 +40,9 @@ class Finders:
     network: TrackerFinder
     foreign: ForeignFinder | None
 
-    def start(self, found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
-        """See ISourceFinder."""
-        self.network.start(found, news)
+    def start(self, found: Callable[[Candidate], None], news: Callable[[str], None], told: Callable[[], None]) -> None:
+        """See `TrackerFinder.start`."""
+        self.network.start(found, news, told)
         if self.foreign is not None:
             self.foreign.start(found, news)
 

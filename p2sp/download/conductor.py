@@ -9,6 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from p2sp.download.company import Company
 from p2sp.download.errors import DownloadError, no_source_left
 from p2sp.download.examiner import AskForLeaves, Examiner
 from p2sp.download.member import Fetch, Member, from_servers
@@ -77,6 +78,7 @@ class Conductor:
         )
         self._verdicts = Verdicts(self, clock, store, self._scheduler, report, Examiner(clock, store, leaves), banned)
         self.members: dict[str, Member] = {}
+        self.company = Company(clock, self._scheduler, self.pump)
         self._done: Deferred[None] | None = None
         self.over = False
         self._pumping = False

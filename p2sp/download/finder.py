@@ -95,12 +95,16 @@ class TrackerFinder:
         self._first = list(trackers)
         self._found: Callable[[Candidate], None] = lambda candidate: None
         self._news: Callable[[str], None] = lambda news: None
+        self._told: Callable[[], None] = lambda: None
         self._search = LocalSearch(names or (lambda: SystemNames(clock)), rng, lambda url: self._add(url, Scope.LOCAL))
         self._stopped = False
         self.isp: str | None = None
 
-    def start(self, found: Callable[[Candidate], None], news: Callable[[str], None]) -> None:
-        self._found, self._news = found, news
+    def start(
+        self, found: Callable[[Candidate], None], news: Callable[[str], None], told: Callable[[], None] = lambda: None
+    ) -> None:
+        """See ISourceFinder; `told` is called when a tracker has named whom it knows, and when none of them answers."""
+        self._found, self._news, self._told = found, news, told
         for url in self._first:
             if not url.startswith(SCHEME):
                 self._add(url, Scope.GLOBAL)
@@ -203,6 +207,7 @@ class TrackerFinder:
             self._add(tracker.url, tracker.scope)
         for node in answer.nodes:
             self._found(_candidate(node))
+        self._told()
         if lost_memory:
             station.event = Event.STARTED
         station.interval = min(max(answer.interval, SHORTEST_INTERVAL), LONGEST_INTERVAL)
@@ -215,6 +220,8 @@ class TrackerFinder:
         station.alive = False
         if station.failures == 1:
             self._news(f"tracker {station.url} does not answer: {reason}")
+        if all(each.failures for each in self._stations.values()):
+            self._told()
         # Never longer than the tracker's own interval, so that a swarm is whole again one interval after its return.
         wait = min(FIRST_RETRY * 2.0 ** min(station.failures - 1, 16), LONGEST_RETRY, station.interval)
         self._soon(station, wait * self._rng.uniform(0.5, 1.0))
@@ -265,4 +272,4 @@ def until_said(goodbyes: "list[Deferred[None]]") -> "Deferred[None]":
 
 def _candidate(node: Node) -> Candidate:
     kind = Kind.SUPERNODE if node.supernode else Kind.PEER
-    return Candidate(kind=kind, node_id=node.node_id, host=node.host, port=node.port, local=node.local, lan=node.lan)
+    return Candidate(kind, node.node_id, node.host, node.port, local=node.local, lan=node.lan, have=node.have)

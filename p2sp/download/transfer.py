@@ -91,7 +91,7 @@ class Transfer:
         self._started = True
         self.node.wire.share(self)
         self._finder = finder_of(self, self._trackers)
-        self._finder.start(self.offer, self.report.tell)
+        self._finder.start(self.offer, self.report.tell, self._told)
         if self.node.lan is not None and not (self.descriptor is not None and self.descriptor.private):
             self._leave_lan = self.node.lan.watch(self.resource_id[:20], self._on_lan)
         if self._seeking and (self.store is None or not self.store.complete):
@@ -178,6 +178,8 @@ class Transfer:
         self._servers = Servers(self.node, self._connect, self.content, self.report, conductor)
         self._servers.begin(mirrors, found, version, () if self.store.complete else unproven)
         # Only now, when each can see that it is not alone: who is beside others has to prove itself first.
+        if self._trackers and not self._started and self.resource_id:
+            conductor.company.listen()
         done = conductor.run()
         self.start()
         if not self._seeking and not self.store.complete:
@@ -277,11 +279,17 @@ class Transfer:
 
         For a foreign client (no node id) that takes `Node.clear_text` and a resource that is not private.
         """
+        if self.conductor is not None and self._dialler.find(candidate.who) is None:
+            self.conductor.company.called(candidate)
         if candidate.node_id or self.node.wire.clear_text:
             self._dialler.offer(candidate)
         if candidate.node_id:
             self._whereabouts.told(candidate.host, local=candidate.local)
             self._place_links()
+
+    def _told(self) -> None:
+        if self.conductor is not None:
+            self.conductor.company.answered()
 
     # -- nodes -----------------------------------------------------------------------------------------------
 
@@ -337,6 +345,8 @@ class Transfer:
         return cast("Deferred[object]", calling)
 
     def _call_failed(self, candidate: Candidate, reason: str) -> None:
+        if self.conductor is not None:
+            self.conductor.company.unreachable(candidate)
         if candidate.kind is Kind.SUPERNODE:
             self.report.tell(f"super node {candidate.host}:{candidate.port} cannot be reached: {reason}")
 

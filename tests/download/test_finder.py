@@ -40,8 +40,8 @@ def test_nodes_are_handed_on_with_what_is_known_of_them() -> None:
     hunt = Hunt("a", clock=clock, a=tracker)
     hunt.run(1.0)
     assert sorted(hunt.found, key=lambda candidate: candidate.port) == [
-        Candidate(Kind.PEER, OTHER, "127.0.0.2", 7001),
-        Candidate(Kind.SUPERNODE, SUPER, "127.0.0.2", 7002),
+        Candidate(Kind.PEER, OTHER, "127.0.0.2", 7001, have=0.5),
+        Candidate(Kind.SUPERNODE, SUPER, "127.0.0.2", 7002, have=0.5),
     ]
     hunt.run(INTERVAL * 1.2)
     assert len(hunt.found) == 4, "each time they are named"
