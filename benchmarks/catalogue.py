@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--downloads", type=int, default=40_000, help="a day")
     parser.add_argument("--period", type=float, default=3600.0, help="seconds between decisions")
-    parser.add_argument("--half-life", type=float, default=18.0, help="hours")
+    parser.add_argument("--half-life", type=float, default=10.0, help="hours")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     world = make_world(

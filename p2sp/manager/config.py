@@ -32,7 +32,7 @@ class ManagerConfig(PagesConfig, kw_only=True, frozen=True, forbid_unknown_field
     target_speed: str | int = "8MB/s"
     min_clients: Annotated[int, Meta(ge=1)] = 2
     min_demand: str | int = "64MiB"
-    half_life: Duration = "18h"
+    half_life: Duration = "10h"
     copy_rate: str | int = "100MB/s"
     patience: Duration = "5min"
     dry_run: bool = False

@@ -12,10 +12,10 @@ from p2sp.manager.placement import Admission, Decision, Limits, Plan, Situation
 from p2sp.manager.reasons import hot, in_bytes, in_rate
 from p2sp.manager.rules import RuleKind, in_force
 
-ADVANTAGE: Final = 2.0
+ADVANTAGE: Final = 1.3
 """How many times better a newcomer must be to push out what is held."""
 
-RETURN: Final = 3.0
+RETURN: Final = 8.0
 """How many times more what gave way must be worth than then to come back."""
 
 UNRIPE: Final = 0.01
@@ -202,7 +202,8 @@ class Round:
                 key=claim.key,
                 resource=claim.resource,
                 size=claim.length,
-                value=claim.weight * (1.0 if claim.home is None else _hold(claim)),
+                # Of a young history chance is the larger part: what is in stays, unless something is better by far.
+                value=claim.weight * (1.0 if claim.home is None else _hold(claim) / self._ripe**2),
                 home=claim.home,
                 certain=claim.certain,
             )

@@ -215,3 +215,12 @@ def test_renumbered_statistics_replace_what_is_known() -> None:
 def test_senseless_settings_are_refused(half_life: float, max_keys: int) -> None:
     with pytest.raises(ValueError, match=r"half-life|key"):
         DemandTable(half_life, max_keys=max_keys)
+
+
+def test_a_history_ripens_from_its_first_interval_on() -> None:
+    table = DemandTable(60.0)
+    assert table.ripeness(100.0) == 0.0
+    table.take([rollup(start=100.0)], 100.0)
+    assert table.ripeness(100.0) == 0.0
+    assert table.ripeness(160.0) == pytest.approx(0.5)
+    assert table.ripeness(1e6) == pytest.approx(1.0)

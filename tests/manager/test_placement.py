@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from p2sp.manager.demand import Demand
 from p2sp.manager.packing import Room, rendezvous
-from p2sp.manager.placement import Decision, Plan
+from p2sp.manager.placement import Decision, Plan, Situation
 from p2sp.manager.policies import POLICIES, ThresholdPolicy, ValuePolicy
 from p2sp.manager.rounds import ADVANTAGE, CHANCE, RETURN, RETURN_AFTER
 from tests.manager.support import LIMITS, MIB, decide, decision, demand, rid
@@ -106,7 +106,7 @@ def test_a_newcomer_must_be_clearly_better() -> None:
     clearly = attrs.evolve(slightly, volume=old.volume * (bar + 0.01))
     plan = value([old, clearly], [room], standing)
     assert names(plan.placed) == [rid(2)]
-    assert plan.dropped[0].reason == "gave way to what is worth more: 16.00 against up to 48.16 per byte of cache"
+    assert plan.dropped[0].reason == "gave way to what is worth more: 16.00 against up to 31.36 per byte of cache"
 
 
 def test_what_gave_way_comes_back_only_when_it_is_worth_more_than_then() -> None:
@@ -126,6 +126,19 @@ def test_what_gave_way_comes_back_only_when_it_is_worth_more_than_then() -> None
     # It is forgotten in time, and where there is room anyway nobody asks.
     assert back(64, 101.0 + RETURN_AFTER * LIMITS.half_life)
     assert back(64, 101.0, [attrs.evolve(full, resource=rid(9))])
+
+
+def test_a_young_history_moves_little_and_is_remembered_for_what_it_was() -> None:
+    room = Room("a" * 64, 64 * MIB)
+    old = demand(rid(1), volume=16 * 64 * MIB, imported=1.0, speed=8e6)
+    standing = value([old], [room]).placed
+    better = attrs.evolve(old, resource=rid(2), volume=10 * old.volume)
+    young = Situation("campus", [old, better], [room], standing, 9.0, ripe=0.25)
+    assert names(VALUE.decide(young).placed) == [rid(1)]
+    plan = VALUE.decide(attrs.evolve(young, ripe=0.5))
+    assert names(plan.placed) == [rid(2)]
+    # Half a history shows half of what a long one would.
+    assert plan.dropped[0].value == 2 * 16.0
 
 
 @given(st.lists(st.lists(st.floats(0.9, 1.1), min_size=8, max_size=8), min_size=1, max_size=8))
