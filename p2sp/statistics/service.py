@@ -24,7 +24,7 @@ from p2sp.statistics.interfaces import IStatisticsStore
 from p2sp.statistics.metrics import StatisticsMetrics
 from p2sp.statistics.pages import StatisticsPage
 from p2sp.statistics.store import SqlStatisticsStore
-from p2sp.statistics.tables import VERSION, metadata
+from p2sp.statistics.tables import VERSION, add_index, metadata
 
 PRUNE_EVERY: Final = 600.0
 # One transaction forgets no more than this, so that a batch never waits long for it.
@@ -56,7 +56,7 @@ def make_service(config: StatisticsConfig, config_path: Path, reactor: IReactorT
     StatisticsApi(store, figures, reactor).mount(api)
     role = RoleService("statistics", reactor)
     role.on_start("making the state folder", lambda: state.mkdir(parents=True, exist_ok=True))
-    role.on_start("opening the database", database.open)
+    role.on_start("opening the database", lambda: database.open(add_index))
     role.on_stop("closing the database", database.close)
     site = make_site(api)
     role.listen(config.listen, site, server_context(identity))

@@ -118,7 +118,9 @@ class SqlStatisticsStore:
         forgotten = [tuple(row) for row in connection.execute(silent)]
         for chunk in chunks(forgotten):
             connection.execute(delete(sessions).where(_SESSION_KEY.in_(chunk)))
-        beyond = select(rollups.c.id).where(rollups.c.start + rollups.c.seconds < now - self.retention)
+        end = now - self.retention
+        # The first condition follows from the second, and is the one that an index can answer.
+        beyond = select(rollups.c.id).where(rollups.c.start < end, rollups.c.start + rollups.c.seconds < end)
         old = list(connection.execute(beyond.order_by(rollups.c.start).limit(limit)).scalars())
         for ids in chunks(old):
             connection.execute(delete(rollups).where(rollups.c.id.in_(ids)))

@@ -61,6 +61,9 @@ sessions = Table(
     Column("failed", Boolean, nullable=False),
 )
 
+BY_LENGTH: Final = Index("rollups_by_length", "seconds", "start")
+"""Added after version 2 of the schema was: see `add_index`."""
+
 rollups = Table(
     "rollups",
     metadata,
@@ -87,9 +90,16 @@ rollups = Table(
     UniqueConstraint("isp", "resource", "start", "seconds"),
     Index("rollups_by_resource", "resource", "start"),
     Index("rollups_by_start", "start"),
+    BY_LENGTH,
 )
 
+
 _ROLLUP_KEY: Final = tuple_(rollups.c.isp, rollups.c.resource, rollups.c.start, rollups.c.seconds)
+
+
+def add_index(connection: Connection) -> None:
+    """Give a database of an earlier release the index that it lacks."""
+    BY_LENGTH.create(connection, checkfirst=True)
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from p2sp.sketches import distinct
 from p2sp.statistics.rollup import Amounts, RollupKey, interval_start
@@ -21,8 +21,7 @@ def thin(connection: Connection, before: float, seconds: float, limit: int, now:
     # Whole intervals only: in the one that holds the moment there may be more to come.
     border = interval_start(before, seconds)
     short = rollups.c.seconds < seconds
-    oldest = select(rollups.c.start).where(short, rollups.c.start < border).order_by(rollups.c.start).limit(1)
-    first = connection.execute(oldest).scalar_one_or_none()
+    first = _oldest(connection, border, seconds)
     if first is None:
         return 0
     start = interval_start(first, seconds)
@@ -34,6 +33,24 @@ def thin(connection: Connection, before: float, seconds: float, limit: int, now:
         if done >= limit:
             break
     return done
+
+
+def _oldest(connection: Connection, border: float, seconds: float) -> float | None:
+    """When the oldest rollup shorter than `seconds` began, if before `border`.
+
+    There are few lengths and maybe millions of rollups of each: an index finds the first of every length.
+    """
+    found = None
+    length = 0.0
+    while True:
+        longer = select(func.min(rollups.c.seconds)).where(rollups.c.seconds > length, rollups.c.seconds < seconds)
+        length = connection.execute(longer).scalar_one()
+        if length is None:
+            return found
+        first = select(func.min(rollups.c.start)).where(rollups.c.seconds == length, rollups.c.start < border)
+        start = connection.execute(first).scalar_one()
+        if start is not None and (found is None or start < found):
+            found = start
 
 
 def _sum_up(connection: Connection, key: RollupKey) -> int:
