@@ -1,12 +1,12 @@
 """How do several processes of one super node work together: one that owns the cache, others that serve from it?"""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -19,13 +19,14 @@ from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.ratelimit import RateTable
 from p2sp.net.trust import Trust, server_context
 from p2sp.ops.service import RoleService
-from p2sp.ops.workers import Workers, watch_parent
+from p2sp.ops.workers import Workers, watch_parent, worker_number
 from p2sp.storage.pool import DiskPool
 from p2sp.supernode.config import SuperNodeConfig
 from p2sp.supernode.interfaces import ICacheView
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.relay import Relay
 from p2sp.supernode.stream import Pace
+from p2sp.supernode.tally import Account, Tally
 from p2sp.supernode.via import name_of
 from p2sp.supernode.web import CacheResource
 from p2sp.supernode.window import Window
@@ -42,19 +43,14 @@ DRAIN: Final = 2.0
 """Seconds that answers to the other processes may still take when all of them have ended."""
 
 
-class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a process that does not own the cache gave away: bytes by resource id."""
-
-    given: Annotated[dict[str, Annotated[int, Meta(ge=0)]], Meta(max_length=10_000)]
-
-
 def add_workers(
     role: RoleService,
     config: SuperNodeConfig,
     config_path: Path,
     state: Path,
     keeper: Keeper,
-    front: CacheResource,
+    behind: CacheResource,
+    tally: Tally,
     reactor: Any,
 ) -> None:
     """To the process that owns the cache: start the others, and answer what they cannot."""
@@ -62,10 +58,11 @@ def add_workers(
     async def count(call: Call) -> dict[str, object]:
         for resource, given in call.body.given.items():
             keeper.served(resource, given)
+        tally.heard(call.body)
         return {}
 
     inner = Api(None, reactor, role="supernode", rate_limit=None)
-    inner.mount("/r", front.behind())
+    inner.mount("/r", behind)
     inner.route("POST", "/v1/served", count, body=Account)
     site = make_site(inner)
     socket = state / SOCKET
@@ -103,13 +100,20 @@ def make_worker(
     window = Window(reactor, pool, state / "cache")
     relay = Relay(reactor, state / SOCKET)
 
+    front = shop_window(config, window, identity, reactor, elsewhere=relay.answer)
+    told: Counter[str] = Counter()
+
     async def account() -> None:
-        given = window.take_account()
-        if given and not await relay.tell("/v1/served", msgspec.json.encode(Account(given))):
+        given, answers = window.take_account(), Counter(front.answers)
+        said = Account(worker_number(), given, answers - told, len(site.channels))
+        if await relay.tell("/v1/served", msgspec.json.encode(said)):
+            told.update(said.answers)
+        else:
             window.give_back(given)
 
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
-    api.mount("/r", shop_window(config, window, identity, reactor, elsewhere=relay.answer))
+    api.mount("/r", front)
+    site = make_site(api)
     role.on_start("starting the disk", pool.start)
     role.every(PARENT_LOOK, watch_parent(reactor), "looking whether the first process lives")
     role.every(ACCOUNT, account, "telling what was given")
@@ -117,7 +121,6 @@ def make_worker(
     role.on_stop("stopping the disk", pool.stop)
     role.on_stop("closing the cache", window.close)
     role.on_stop("telling what was given", account)
-    site = make_site(api)
     role.on_leaving("closing connections after their answers", site.wind_down)
     role.listen(config.listen, site, server_context(identity), shared=True)
     return role

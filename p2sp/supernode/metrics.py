@@ -9,6 +9,7 @@ from p2sp.download.metrics import node_metrics
 from p2sp.download.node import Node
 from p2sp.ops.metrics import counter, gauge
 from p2sp.supernode.keeper import Keeper
+from p2sp.supernode.tally import Tally
 
 
 @attrs.frozen
@@ -17,6 +18,7 @@ class SuperNodeMetrics:
 
     node: Node
     keeper: Keeper
+    tally: Tally
     capacity: int
 
     async def __call__(self) -> Iterable[Metric]:
@@ -32,5 +34,7 @@ class SuperNodeMetrics:
                 {"whole": whole, "partial": len(held) - whole, "leaving": self.keeper.leaving},
                 "state",
             ),
+            counter("supernode_answers", "Answers to HTTPS clients, by status.", self.tally.answers, "status"),
+            gauge("supernode_connections", "HTTPS connections, by process.", self.tally.connections, "process"),
             counter("supernode_served_bytes", "Bytes served, over the wire and over HTTPS.", self.keeper.uploaded),
         ]

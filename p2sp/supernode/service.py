@@ -21,6 +21,7 @@ from p2sp.supernode.config import SuperNodeConfig
 from p2sp.supernode.crew import add_workers, make_worker, shop_window
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.metrics import SuperNodeMetrics
+from p2sp.supernode.tally import Tally
 
 ARRANGE = 5.0
 """Seconds between two looks at which fills shall run."""
@@ -118,6 +119,7 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     steering = Steering(role, ManagerClient(manager_api), keeper, node, config)
     api = Api(trust, reactor, role="supernode", node_id=identity.node_id)
     front = shop_window(config, keeper, identity, reactor)
+    behind = front.behind()
     api.mount("/r", front)
     role.on_start("making the cache folder", lambda: (state / "cache").mkdir(parents=True, exist_ok=True))
     role.on_start("starting the wire", node.start)
@@ -132,8 +134,9 @@ def make_service(config: SuperNodeConfig, config_path: Path, reactor: Any) -> Ro
     role.on_stop("stopping the wire", node.stop)
     role.on_stop("saying goodbye to the manager", manager_api.close)
     role.on_stop("closing the cache", keeper.close)
+    tally = Tally(reactor.seconds, lambda: (front.answers, behind.answers), lambda: len(site.channels))
     if config.workers > 1:
-        add_workers(role, config, config_path, state, keeper, front, reactor)
+        add_workers(role, config, config_path, state, keeper, behind, tally, reactor)
     role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)
-    serve_metrics(role, config, SuperNodeMetrics(node, keeper, config.capacity_bytes), api, site)
+    serve_metrics(role, config, SuperNodeMetrics(node, keeper, tally, config.capacity_bytes), api, site)
     return role

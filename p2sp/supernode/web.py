@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from mimetypes import MimeTypes
 from typing import Any, Final
@@ -89,6 +90,8 @@ class CacheResource(Resource):
         self._rates = rates
         self._elsewhere = elsewhere
         self._streams = 0
+        self.answers: Counter[str] = Counter()
+        """How many answers were begun, by status; what is passed on counts where it is answered."""
 
     def behind(self) -> "CacheResource":
         """The same cache for other processes of ours, which keep to the limits themselves."""
@@ -126,6 +129,7 @@ class CacheResource(Resource):
         try:
             await self._serve(request)
         except ApiError as error:
+            self.answers[str(error.status)] += 1
             _refuse(request, error)
 
     async def _serve(self, request: Any) -> None:
@@ -142,6 +146,7 @@ class CacheResource(Resource):
             raise _not_here(request.postpath, error, send_on=not via) from error
         if not none_match(_header(request, "If-None-Match"), file.etag):
             request.setResponseCode(304)
+            self.answers["304"] += 1
             _describe(request, file)
             request.finish()
             return
@@ -153,7 +158,7 @@ class CacheResource(Resource):
             where = {"Content-Range": f"bytes */{file.length}", "Accept-Ranges": "bytes"}
             raise ApiError(416, "range", f"the file has {file.length} bytes", where) from None
         if request.method == b"HEAD" or part.start == part.stop:
-            _head(request, file, part)
+            self._head(request, file, part)
             request.finish()
             return
         self._check_crowd()
@@ -230,7 +235,7 @@ class CacheResource(Resource):
         except NoProgress as error:
             self.log.warn("{path}: {error}", path=request.path, error=error)
             raise ApiError(503, "filling", "this part is not in the cache yet", {"Retry-After": "10"}) from error
-        _head(request, file, part)
+        self._head(request, file, part)
         if part.stop - part.start >= LARGE:
             widen(request.channel)
         stream = Stream(
@@ -254,6 +259,19 @@ class CacheResource(Resource):
             request.transport.abortConnection()
         else:
             request.finish()
+
+    def _head(self, request: Any, file: _File, part: Part) -> None:
+        _describe(request, file)
+        request.setHeader("Accept-Ranges", "bytes")
+        request.setHeader("Content-Type", media_type(file.name))
+        request.setHeader("Content-Length", str(part.stop - part.start))
+        if file.served.sha256 is not None and file.served.content.single:
+            for name, value in digest_headers(file.served.sha256).items():
+                request.setHeader(name, value)
+        if part.partial:
+            request.setResponseCode(206)
+            request.setHeader("Content-Range", f"bytes {part.start}-{part.stop - 1}/{file.length}")
+        self.answers[str(request.code)] += 1
 
 
 def _index_in(content: Content, segments: list[bytes]) -> int | None:
@@ -297,19 +315,6 @@ def _describe(request: Any, file: _File) -> None:
     request.setHeader("ETag", file.etag)
     # The URL names the content: it can never be anything else.
     request.setHeader("Cache-Control", "public, max-age=31536000, immutable")
-
-
-def _head(request: Any, file: _File, part: Part) -> None:
-    _describe(request, file)
-    request.setHeader("Accept-Ranges", "bytes")
-    request.setHeader("Content-Type", media_type(file.name))
-    request.setHeader("Content-Length", str(part.stop - part.start))
-    if file.served.sha256 is not None and file.served.content.single:
-        for name, value in digest_headers(file.served.sha256).items():
-            request.setHeader(name, value)
-    if part.partial:
-        request.setResponseCode(206)
-        request.setHeader("Content-Range", f"bytes {part.start}-{part.stop - 1}/{file.length}")
 
 
 def _refuse(request: Any, error: ApiError) -> None:

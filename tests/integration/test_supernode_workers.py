@@ -4,11 +4,12 @@ import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import urlopen
 
 import attrs
 import pytest
 
-from tests.integration.lab import MIB, NORTH, Lab, digest_of, make_file, until
+from tests.integration.lab import MIB, NORTH, Lab, digest_of, make_file, steady_port, until
 from tests.integration.processes import Process
 from tests.integration.servers import OriginProcess, program
 
@@ -35,6 +36,8 @@ def test_two_processes_one_cache(tmp_path: Path) -> None:
         lab.add_core()
         cache = lab.add_node("supernode", CACHE, NORTH + "3", manager="https://127.0.0.1:1", capacity=20 * SIZE)
         settings = {"public_url": cache.url, "allow_targets": ["127.0.0.0/8"], "read_through": True, "workers": 2}
+        metrics = f"127.0.0.1:{steady_port('127.0.0.1')}"
+        settings["metrics"] = metrics
         lab.rewrite(attrs.evolve(cache, settings={**cache.settings, **settings}))
         lab.start()
         running = lab.running[CACHE]
@@ -65,10 +68,28 @@ def test_two_processes_one_cache(tmp_path: Path) -> None:
         all_get_it()
         assert {lab.status(CACHE, path) for _ in range(CLIENTS)} == {200}
         assert {lab.status(CACHE, f"/r/{'0' * 64}/x") for _ in range(CLIENTS)} == {404}
+
+        def tells(metric: str) -> float | None:
+            """What the owner says for all of them; None when it does not."""
+            with urlopen(f"http://{metrics}/metrics", timeout=WITHIN) as answer:
+                lines = [line.rpartition(" ") for line in answer.read().decode().splitlines()]
+            return next((float(value) for name, _, value in lines if name == f"p2sp_supernode_{metric}"), None)
+
+        def adds_up(times: int) -> bool:
+            return tells("served_bytes_total") == times * CLIENTS * SIZE
+
+        until(lambda: adds_up(2), WITHIN, "what the other process gave is counted")
+        assert tells('answers_total{status="404"}') == CLIENTS
         (other,) = children(running.pid)
         os.kill(other, signal.SIGKILL)
-        running.wait_for("(?s)worker . ended; it is started again.*listening on")
+        # Who is left goes on, and has all that was there.
+        until(lambda: not lives(other), WITHIN, "its socket is gone, too")
         all_get_it()
+        assert tells('resources{state="whole"}') == 1
+        running.wait_for("(?s)worker . ended; it is started again.*listening on")
+        until(lambda: tells('connections{process="1"}') is not None, WITHIN, "another one is there")
+        all_get_it()
+        until(lambda: adds_up(4), WITHIN, "what the new one gave is counted, too")
         (other,) = children(running.pid)
         lab.stop(CACHE)
         assert not lives(other)
