@@ -16,6 +16,7 @@ need nginx nginx-light
 need opentracker opentracker
 set -- /usr/lib/postgresql/*/bin/initdb
 [ -x "$1" ] || need initdb postgresql
+need promtool prometheus
 need redis-server redis-server
 need systemd-socket-activate systemd
 need transmission-daemon transmission-daemon

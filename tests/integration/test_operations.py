@@ -80,12 +80,22 @@ class MonitoringTests(TestCase):
             # Asked again it says all of it again: no registry grows.
             again = [line.split()[2] for line in lines_of(f"{url}/metrics") if line.startswith("# TYPE")]
             assert sorted(again) == sorted(kinds)
+            promtool("check", "metrics", said="\n".join([*lines, ""]))
         asked = named_in(json.loads((ETC / "grafana-dashboard.json").read_text()))
         assert asked <= known, sorted(asked - known)
         assert {"p2sp_statistics_received_bytes_total", "p2sp_manager_placements", "p2sp_node_links"} <= asked
 
 
+def promtool(*arguments: str, said: str = "") -> None:
+    """Prometheus' own tool has nothing to say against it."""
+    result = subprocess.run(
+        ["promtool", *arguments], input=said, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_prometheus_reads_where_the_examples_serve() -> None:
+    promtool("check", "config", str(ETC / "prometheus.yml"))
     text = (ETC / "prometheus.yml").read_text()
     told = re.findall(r'targets: \["127\.0\.0\.1:(\d+)"\]\s+labels: \{role: (\w+)\}', text)
     assert {role: int(port) for port, role in told} == PORTS
