@@ -258,7 +258,8 @@ class BoundedSite(server.Site):
         self._emptied: list[Deferred[None]] = []
 
     def acceptableProtocols(self) -> list[bytes]:
-        return [b"http/1.1"]
+        # Who offers only the elder (`curl --http1.0`) would otherwise be refused by TLS.
+        return [b"http/1.1", b"http/1.0"]
 
     def buildProtocol(self, addr: Any) -> Any:
         most = self.most_connections

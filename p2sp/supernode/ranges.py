@@ -11,7 +11,7 @@ _DIGITS: Final = r"\d{1,32}"
 _RANGE: Final = re.compile(
     rf"bytes[ \t]*=[ \t]*(?P<first>(?:{_DIGITS})?)-(?P<last>(?:{_DIGITS})?)[ \t]*", re.ASCII | re.I
 )
-_ETAGS: Final = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_ETAGS: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 @attrs.frozen
@@ -54,11 +54,18 @@ def requested_part(range_header: str | None, if_range: str | None, etag: str, le
     return Part(first, min(last + 1, length), partial=True)
 
 
+def is_match(header: str | None, etag: str) -> bool:
+    """Whether If-Match lets the request be done (RFC 9110 section 13.1.1: strong comparison, `*` matches anything)."""
+    if header is None or header.strip() == "*":
+        return True
+    return any(not weak and tag == etag for weak, tag in _ETAGS.findall(header))
+
+
 def none_match(header: str | None, etag: str) -> bool:
     """Whether If-None-Match lets the file be sent (RFC 9110 section 13.1.2: weak comparison, `*` matches anything)."""
     if header is None:
         return True
-    return header.strip() != "*" and etag not in _ETAGS.findall(header)
+    return header.strip() != "*" and all(tag != etag for _, tag in _ETAGS.findall(header))
 
 
 def digest_headers(sha256: bytes) -> dict[str, str]:

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from p2sp.supernode.interfaces import Unavailable
 
-ASKED: Final = (b"range", b"if-range", b"if-none-match", b"via")
+ASKED: Final = (b"range", b"if-range", b"if-match", b"if-none-match", b"via")
 """The fields of a request that matter to a cache."""
 
 

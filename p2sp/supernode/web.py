@@ -23,7 +23,7 @@ from p2sp.resource.verification import Content
 from p2sp.resource.web_seed import file_url
 from p2sp.storage.interfaces import StorageError
 from p2sp.supernode.interfaces import ICacheView, Served, Unavailable
-from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, none_match, requested_part
+from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, is_match, none_match, requested_part
 from p2sp.supernode.stream import ClientStalled, NoProgress, Pace, Stream, arrival
 from p2sp.supernode.turns import Turns
 from p2sp.supernode.via import MAX_HOPS, PATIENCE, hops
@@ -144,6 +144,8 @@ class CacheResource(Resource):
                 return
         except Unavailable as error:
             raise _not_here(request.postpath, error, send_on=not via) from error
+        if not is_match(_header(request, "If-Match"), file.etag):
+            raise ApiError(412, "changed", "the file is another one", {"ETag": file.etag})
         if not none_match(_header(request, "If-None-Match"), file.etag):
             request.setResponseCode(304)
             self.answers["304"] += 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, none_match, requested_part
+from p2sp.supernode.ranges import Part, Unsatisfiable, digest_headers, is_match, none_match, requested_part
 
 ETAG = '"' + "ab" * 32 + '"'
 WHOLE = Part(0, 1000, partial=False)
@@ -71,6 +71,22 @@ def test_an_empty_file_has_no_ranges() -> None:
 )
 def test_if_range(if_range: str, partial: bool) -> None:
     assert requested_part("bytes=5-6", if_range, ETAG, 1000).partial is partial
+
+
+@pytest.mark.parametrize(
+    ("header", "matches"),
+    [
+        (None, True),
+        (ETAG, True),
+        (f"W/{ETAG}", False),
+        (f'W/"x", "y",{ETAG}', True),
+        (" * ", True),
+        ('"x", "y"', False),
+        ("garbage", False),
+    ],
+)
+def test_match(header: str | None, matches: bool) -> None:
+    assert is_match(header, ETAG) is matches
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,14 @@ class RawTests(WebCase):
         assert (status, body) == (304, b"")
         assert headers["etag"] == f'"{CONTENT.key}"'
 
+    async def test_what_shall_be_another_file_is_not_sent(self) -> None:
+        await self.fill_all()
+        status, headers, body = await self.ask(None, 'If-Match: "older"', "Range: bytes=5-9")
+        assert (status, headers["etag"]) == (412, f'"{CONTENT.key}"')
+        assert b"another" in body
+        status, _, body = await self.ask(None, f'If-Match: "{CONTENT.key}"', "Range: bytes=5-9")
+        assert (status, body) == (206, DATA[5:10])
+
     async def test_head_needs_no_bytes_and_knows_no_ranges(self) -> None:
         status, headers, body = await self.ask(None, "Range: bytes=5-9", method="HEAD")
         assert (status, body) == (200, b"")
@@ -336,6 +344,10 @@ class CurlTests(WebCase):
     async def test_while_it_is_filled(self) -> None:
         self.cache.on_wanted = lambda piece: Deferred.fromCoroutine(fill(self.store, [piece], DATA))
         assert await self.curl() == (0, DATA)
+
+    async def test_the_elder_http(self) -> None:
+        await self.fill_all()
+        assert await self.curl("--http1.0") == (0, DATA)
 
     async def test_head(self) -> None:
         code, out = await self.curl("--head")
