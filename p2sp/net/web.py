@@ -120,6 +120,7 @@ class BoundedChannel(http.HTTPChannel):
     _hold = 0.0
     _wait = 0.0
     _resting: IDelayedCall | None = None
+    _untaken: http.Request | None = None
     _receiving: IDelayedCall | None = None
     _leaving: IDelayedCall | None = None
 
@@ -154,7 +155,25 @@ class BoundedChannel(http.HTTPChannel):
 
     def _rested(self, request: http.Request) -> None:
         self._resting = None
+        if self._waitingForTransport:
+            # Who does not take its answers gets no more of them.
+            self._untaken = request
+        else:
+            self._go_on(request)
+
+    def resumeProducing(self) -> None:
+        """What was said has been sent."""
+        super().resumeProducing()
+        request, self._untaken = self._untaken, None
+        if request is not None:
+            self._go_on(request)
+
+    def _go_on(self, request: http.Request) -> None:
+        """Answer what was sent ahead, up to the next pause."""
         super().requestDone(request)
+        # Twisted reads on whenever it begins with the next, however much of what was read before is there still.
+        if self._resting is not None and sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize:
+            self._networkProducer.pauseProducing()
 
     def turned_down(self, wait: float) -> None:
         """The answer at hand is a refusal that says to come back in so many seconds."""
@@ -193,6 +212,7 @@ class BoundedChannel(http.HTTPChannel):
         self._stop_leaving()
         if self._resting is not None:
             self._resting.cancel()
+        if self._resting is not None or self._untaken is not None:
             # It was answered in full.
             del self.requests[0]
         super().connectionLost(reason)

@@ -10,11 +10,12 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from p2sp.net.addresses import observed_address
 from p2sp.net.errors import NetError
@@ -58,6 +59,7 @@ _OVERLOADED: Final = _answer(
 )
 
 
+@implementer(IPushProducer)
 class ForeignHttp(Protocol, TimeoutMixin):
     """One connection of a foreign client: one request after another."""
 
@@ -67,6 +69,8 @@ class ForeignHttp(Protocol, TimeoutMixin):
     _hold = 0.0
     _wait = 0.0
     _deaf = False
+    _watched = False
+    _full = False
     _closing = False
 
     def __init__(self, address: str) -> None:
@@ -94,7 +98,7 @@ class ForeignHttp(Protocol, TimeoutMixin):
             self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def _go_on(self) -> None:
-        if not self._buffer or self._closing:
+        if not self._buffer or self._closing or self._full:
             return
         if self.factory.desk.sheds():
             self._say(_OVERLOADED, keep=False)
@@ -185,12 +189,31 @@ class ForeignHttp(Protocol, TimeoutMixin):
         self._say(_answer(status, body, keep=keep), keep=keep)
 
     def _say(self, answer: bytes, *, keep: bool) -> None:
-        if self._closing or self.transport is None:
+        transport: Any = self.transport
+        if self._closing or transport is None:
             return
-        self.transport.write(answer)
+        if keep and not self._watched:
+            self._watched = True
+            transport.registerProducer(self, True)
+        transport.write(answer)
         if not keep:
             self._closing = True
-            self.transport.loseConnection()
+            if self._watched:
+                transport.unregisterProducer()
+            transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        """What was said is not taken: no more of it, and who takes nothing until its time is over is cut off."""
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """What was said has been sent."""
+        self._full = False
+        if self._working is None and self._resting is None:
+            self._go_on()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
 
     def leave(self) -> None:
         """Cut the connection, now."""

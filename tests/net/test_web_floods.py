@@ -15,6 +15,7 @@ from p2sp.net.web import FIRST_HOLD, LONGEST_HOLD, BoundedChannel
 from tests.net.kit import TRUST, LoopbackCase, reactor
 
 GET = b"GET /v1/ask HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /v1/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + 100 * b"x"
 
 
 class Line(StringTransport):
@@ -39,6 +40,7 @@ class AheadTests(SynchronousTestCase):
 
         api = Api(None, self.clock, rate_limit=None)
         api.route("GET", "/v1/ask", answer)
+        api.route("POST", "/v1/ask", answer, body=bytes)
         self.site = make_site(api, read_size=4096)
 
     @property
@@ -69,16 +71,41 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_more_than_a_bound_waits_where_it_comes_from(self) -> None:
-        channel, line = self.connect()
-        self.assertEqual(line.bufferSize, 4096)
-        while line.producerState == "producing":
-            channel.dataReceived(10 * GET)
-        self.assertEqual(self.asked, 1)
-        self.clock.advance(0)
-        self.assertEqual(line.producerState, "producing")
-        self.assertEqual(line.value().count(b"204 No Content"), self.asked)
-        self.lose(channel)
+        for one in (GET, POST):
+            channel, line = self.connect()
+            self.assertEqual(line.bufferSize, 4096)
+            self.askers.clear()
+            sent = 0
+            # As a transport does: what is sent comes in portions, for as long as it is wanted.
+            for _ in range(100):
+                if line.producerState == "producing":
+                    channel.dataReceived(100 * one)
+                    sent += 100
+                turn: Any
+                [turn] = [each for each in self.clock.getDelayedCalls() if each.getTime() == self.clock.seconds()]
+                # One turn of an event loop; a Clock would go on until nothing is left.
+                begin, arguments = turn.func, turn.args
+                turn.cancel()
+                begin(*arguments)
+            self.assertEqual(self.asked, 101)
+            self.assertLess((sent - self.asked) * len(one), 2**14 + 100 * len(one))
+            self.lose(channel)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_does_not_take_its_answers_gets_no_more(self) -> None:
+        channel, _ = self.connect()
+        channel.dataReceived(3 * GET)
+        channel.pauseProducing()
+        self.clock.advance(1)
+        self.assertEqual(self.asked, 1)
+        channel.resumeProducing()
+        self.clock.advance(0)
+        self.assertEqual(self.asked, 3)
+        channel.dataReceived(2 * GET)
+        channel.pauseProducing()
+        self.clock.advance(1)
+        self.lose(channel)
+        self.assertEqual((self.asked, self.clock.getDelayedCalls()), (4, []))
 
     def test_who_goes_on_after_refusals_is_listened_to_more_and_more_seldom(self) -> None:
         channel, line = self.connect()

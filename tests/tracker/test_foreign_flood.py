@@ -3,8 +3,9 @@
 import random
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +19,8 @@ from p2sp.tracker.load import LoadGauge
 from p2sp.tracker.memory import MemorySwarmStore
 from p2sp.tracker.schema import Scope
 from p2sp.tracker.selection import make_policy
+from tests.tracker.kit import reactor
+from tests.tracker.test_foreign import Conversation, ForeignCase
 
 GET = b"GET /scrape?info_hash=%s HTTP/1.1\r\n\r\n" % (b"x" * 20)
 
@@ -76,6 +79,23 @@ class FloodTests(SynchronousTestCase):
         self.lose(connection)
         self.nothing_is_left()
 
+    def test_who_does_not_take_its_answers_gets_no_more_and_is_cut_off(self) -> None:
+        connection, line = self.connect("192.0.2.1")
+        connection.dataReceived(3 * GET)
+        connection.pauseProducing()
+        self.clock.advance(1)
+        self.assertEqual(self.desk.tally.scrapes, 1)
+        connection.resumeProducing()
+        self.clock.advance(0)
+        self.assertEqual(self.desk.tally.scrapes, 3)
+        connection.pauseProducing()
+        connection.dataReceived(GET)
+        self.clock.advance(PATIENCE)
+        self.assertEqual(self.desk.tally.scrapes, 3)
+        self.assertTrue(line.disconnected)
+        self.lose(connection)
+        self.nothing_is_left()
+
     def test_who_goes_on_after_refusals_is_listened_to_more_and_more_seldom(self) -> None:
         self.desk.rates = RateTable(RateLimit(1e-9, 1.0))
         connection, line = self.connect("192.0.2.1")
@@ -104,3 +124,26 @@ class FloodTests(SynchronousTestCase):
         self.assertEqual(self.desk.tally.ignored, 1)
         self.lose(second, third, fourth)
         self.nothing_is_left()
+
+
+class UntakenTests(ForeignCase):
+    """Over a socket."""
+
+    async def test_a_client_that_reads_nothing_is_not_answered_without_end(self) -> None:
+        self.open("limits = {rate_per_address = 1e6, burst_per_address = 1e6}")
+        desk = self.desk()
+        factory = self.role.ports[0].factory  # type: ignore[attr-defined]
+        talk = Conversation()
+        await connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", self.http), talk)
+        talk.transport.pauseProducing()
+        while not any(each._full for each in factory.connections):
+            talk.transport.write(100 * GET)
+            await deferLater(reactor, 0.0)
+        # What is under way to the client is in the kernel's buffers and one of ours, and no more is asked for.
+        answered = desk.tally.scrapes
+        for _ in range(20):
+            talk.transport.write(100 * GET)
+            await deferLater(reactor, 0.0)
+        self.assertEqual(desk.tally.scrapes, answered)
+        talk.transport.abortConnection()
+        await talk.ended
