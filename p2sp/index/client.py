@@ -6,6 +6,7 @@ from typing import Final
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IPolicyForHTTPS
 
 from p2sp.index.schema import (
     MOST_NAMES,
@@ -16,6 +17,7 @@ from p2sp.index.schema import (
     PublishRequest,
     ResourceView,
 )
+from p2sp.net.addresses import https_url
 from p2sp.net.api_client import ApiClient
 from p2sp.net.errors import BadAnswer, NetError
 from p2sp.resource.descriptor import MAX_TORRENT, Torrent, parse_torrent
@@ -107,6 +109,11 @@ class Names:
         self._known: dict[str, str] = {}
         self._asked: dict[str, float] = {}
         self._away_until = float("-inf")
+
+    @classmethod
+    def at(cls, url: str | None, policy: IPolicyForHTTPS, reactor: IReactorTime) -> "Names":
+        """Those that the index at a URL knows; None for no index."""
+        return cls(None if url is None else ApiClient(reactor, https_url(url), policy=policy), reactor)
 
     async def of(self, resources: Iterable[str]) -> dict[str, str]:
         """The names of these, as far as they are known."""

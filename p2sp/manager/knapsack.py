@@ -1,7 +1,7 @@
 """Which of many things give the most value in a given room?"""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
 import attrs
 
@@ -19,6 +19,26 @@ class Item:
     key: str
     size: int
     value: float
+
+
+class Sized(Protocol):
+    """What takes room and is worth something."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def value(self) -> float: ...
+
+
+def bound(ranked: Iterable[Sized], room: int, value: float = 0.0) -> float:
+    """The most that things, most dense first, could bring besides `value` if they could be cut."""
+    for item in ranked:
+        if item.size > room:
+            return value + item.value * room / item.size
+        room -= item.size
+        value += item.value
+    return value
 
 
 def choose(items: Sequence[Item], room: int, *, kept: frozenset[str] = frozenset()) -> list[Item]:
@@ -94,7 +114,7 @@ class _Search:
         self._steps -= 1
         if value > self._best_value:
             self._best, self._best_value = list(taken), value
-        if at == len(self._items) or self._steps <= 0 or self._bound(at, room, value) <= self._best_value:
+        if at == len(self._items) or self._steps <= 0 or bound(self._items[at:], room, value) <= self._best_value:
             return
         item = self._items[at]
         if item.size <= room:
@@ -102,11 +122,3 @@ class _Search:
             self._visit(at + 1, room - item.size, value + item.value, taken)
             taken.pop()
         self._visit(at + 1, room, value, taken)
-
-    def _bound(self, at: int, room: int, value: float) -> float:
-        for item in self._items[at:]:
-            if item.size > room:
-                return value + item.value * room / item.size
-            room -= item.size
-            value += item.value
-        return value

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from p2sp.manager.knapsack import Item, choose
+from p2sp.manager.knapsack import Item, bound, choose
 
 MAX_ORDERS: Final = 10_000
 """Resources one super node is told to hold at the most."""
@@ -227,7 +227,8 @@ class _Search:
         self._steps -= 1
         if value > self._bar:
             self._best, self._bar = dict(self._packing.where), value
-        if at == len(self._ranked) or self._steps <= 0 or self._bound(at, value) <= self._bar:
+        free = sum(self._packing.free.values())
+        if at == len(self._ranked) or self._steps <= 0 or bound(self._ranked[at:], free, value) <= self._bar:
             return
         load = self._ranked[at]
         for room in sorted(self._packing.rooms, key=lambda each: each.node_id != load.home):
@@ -236,12 +237,3 @@ class _Search:
                 self._visit(at + 1, value + load.value)
                 self._packing.take(load)
         self._visit(at + 1, value)
-
-    def _bound(self, at: int, value: float) -> float:
-        free = sum(self._packing.free.values())
-        for load in self._ranked[at:]:
-            if load.size > free:
-                return value + load.value * free / load.size
-            free -= load.size
-            value += load.value
-        return value

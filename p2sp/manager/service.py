@@ -72,8 +72,7 @@ def make_service(config: ManagerConfig, config_path: Path, reactor: IReactorTime
     if config.pages is not None:
         history = LoadHistory(manager)
         role.every(config.heartbeat_seconds, history.watch, "looking at the load of super nodes", at_once=True)
-        index = None if config.index is None else ApiClient(reactor, https_url(config.index), policy=policy)
-        names = Names(index, reactor)
+        names = Names.at(config.index, policy, reactor)
         role.on_stop("closing the way to the index", names.close)
         serve_pages(role, config, config_path, identity, ManagerPage(manager, history, reactor, names.of))
 

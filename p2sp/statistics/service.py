@@ -7,8 +7,6 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
 from p2sp.index.client import Names
-from p2sp.net.addresses import https_url
-from p2sp.net.api_client import ApiClient
 from p2sp.net.identity import load_identity
 from p2sp.net.jsonapi import Api, make_site
 from p2sp.net.trust import Trust, client_policy, server_context
@@ -62,9 +60,7 @@ def make_service(config: StatisticsConfig, config_path: Path, reactor: IReactorT
     role.listen(config.listen, site, server_context(identity))
     serve_metrics(role, config, StatisticsMetrics(store.taken, database), api, site)
     if config.pages is not None:
-        policy = client_policy(identity, trust)
-        index = None if config.index is None else ApiClient(reactor, https_url(config.index), policy=policy)
-        names = Names(index, reactor)
+        names = Names.at(config.index, client_policy(identity, trust), reactor)
         role.on_stop("closing the way to the index", names.close)
         serve_pages(role, config, config_path, identity, StatisticsPage(figures, reactor, store.interval, names.of))
     role.every(PRUNE_EVERY, lambda: prune(store, reactor), "forgetting old statistics", at_once=True)

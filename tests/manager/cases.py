@@ -44,6 +44,38 @@ class Statistics:
         return await self.store.page(cursor, 3)
 
 
+class NoStatistics:
+    """Nothing has happened yet."""
+
+    async def rollups(self, cursor: int) -> RollupPage:
+        return RollupPage([], cursor, False)
+
+
+def open_database(case: TestCase, tables: Any) -> Database:
+    """An empty one in memory, closed after the test."""
+    database = Database(reactor, "sqlite://", tables)
+    database.open()
+    case.addCleanup(database.close)
+    return database
+
+
+def quiet_manager(case: TestCase, clock: Clock) -> tuple[Manager, SqlNodeRegistry]:
+    """A manager with an empty registry in which nobody downloads anything; its clock is set to START."""
+    registry = SqlNodeRegistry(open_database(case, manager_tables))
+    clock.advance(START)
+    manager = Manager(
+        registry,
+        NoStatistics(),
+        DemandTable(60.0),
+        ValuePolicy(LIMITS),
+        now=clock.seconds,
+        isp_of={"127.1.0.1": "campus", "127.2.0.1": "town"}.get,
+        isps={},
+        heartbeat_interval=5.0,
+    )
+    return manager, registry
+
+
 class ManagerCase(TestCase):
     """The manager's loop over real stores, in virtual time."""
 
@@ -56,10 +88,7 @@ class ManagerCase(TestCase):
         self.manager = self.start()
 
     def database(self, tables: Any) -> Database:
-        database = Database(reactor, "sqlite://", tables)
-        database.open()
-        self.addCleanup(database.close)
-        return database
+        return open_database(self, tables)
 
     def new_statistics(self) -> SqlStatisticsStore:
         return SqlStatisticsStore(self.database(statistics_tables), interval=10.0)

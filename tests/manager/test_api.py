@@ -10,21 +10,16 @@ from twisted.web.http_headers import Headers
 
 from p2sp.manager.api import ManagerApi
 from p2sp.manager.client import ManagerClient
-from p2sp.manager.control import Manager
-from p2sp.manager.demand import DemandTable
 from p2sp.manager.placement import Plan
-from p2sp.manager.policies import ValuePolicy
 from p2sp.manager.rules import RuleKind
 from p2sp.manager.schema import Heartbeat, Held, RuleRequest
-from p2sp.manager.store import SqlNodeRegistry, metadata
 from p2sp.net.authority import Authority
 from p2sp.net.calls import ApiError, Call
 from p2sp.net.errors import NetError, Refused
 from p2sp.net.identity import Identity
 from p2sp.net.jsonapi import Api
 from p2sp.net.trust import Caller
-from p2sp.ops.database import Database
-from p2sp.statistics.schema import RollupPage
+from tests.manager.cases import quiet_manager
 from tests.manager.support import LIMITS, MIB, decision, rid
 from tests.net.kit import AUTHORITY, STRANGER, TRACKER, TRUST, LoopbackCase
 
@@ -39,33 +34,12 @@ FOREIGN = Authority.create("somebody else").issue("supernode", [], "not ours")
 BEAT = Heartbeat(url="https://node.example:9006/", port=9007, capacity=256 * MIB, used=5, uploaded=6)
 
 
-class NoStatistics:
-    """Nothing has happened yet."""
-
-    async def rollups(self, cursor: int) -> RollupPage:
-        return RollupPage([], cursor, False)
-
-
 class ApiCase(LoopbackCase):
     """A manager over TLS on loopback."""
 
     def setUp(self) -> None:
-        database = Database(reactor, "sqlite://", metadata)
-        database.open()
-        self.addCleanup(database.close)
-        self.registry = SqlNodeRegistry(database)
         self.clock = Clock()
-        self.clock.advance(1_000_000.0)
-        self.manager = Manager(
-            self.registry,
-            NoStatistics(),
-            DemandTable(60.0),
-            ValuePolicy(LIMITS),
-            now=self.clock.seconds,
-            isp_of={"127.1.0.1": "campus", "127.2.0.1": "town"}.get,
-            isps={},
-            heartbeat_interval=5.0,
-        )
+        self.manager, self.registry = quiet_manager(self, self.clock)
         handlers = ManagerApi(self.manager, "value", LIMITS)
         api = Api(TRUST, reactor, role="manager", health=handlers.health)
         handlers.mount(api)

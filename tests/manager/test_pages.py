@@ -9,18 +9,14 @@ from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
 from twisted.web.template import flattenString
 
-from p2sp.manager.control import Manager
-from p2sp.manager.demand import DemandTable
 from p2sp.manager.pages import LoadHistory, ManagerPage
 from p2sp.manager.placement import Plan
-from p2sp.manager.policies import ValuePolicy
 from p2sp.manager.rules import Rule, RuleKind
 from p2sp.manager.schema import Held
-from p2sp.manager.store import SqlNodeRegistry, metadata
 from p2sp.net.jsonapi import Call
-from p2sp.ops.database import Database
-from tests.manager.support import LIMITS, MIB, decision, rid
-from tests.manager.test_api import BEAT, NoStatistics, reactor
+from tests.manager.cases import quiet_manager
+from tests.manager.support import MIB, decision, rid
+from tests.manager.test_api import BEAT
 
 NODE = "a" * 64
 
@@ -31,22 +27,8 @@ class ManagerPageTests(TestCase):
     timeout = 20
 
     def setUp(self) -> None:
-        database = Database(reactor, "sqlite://", metadata)
-        database.open()
-        self.addCleanup(database.close)
-        self.registry = SqlNodeRegistry(database)
         self.clock = Clock()
-        self.clock.advance(1_000_000.0)
-        self.manager = Manager(
-            self.registry,
-            NoStatistics(),
-            DemandTable(60.0),
-            ValuePolicy(LIMITS),
-            now=self.clock.seconds,
-            isp_of={"127.1.0.1": "campus", "127.2.0.1": "town"}.get,
-            isps={},
-            heartbeat_interval=5.0,
-        )
+        self.manager, self.registry = quiet_manager(self, self.clock)
         self.history = LoadHistory(self.manager)
         self.view = ManagerPage(self.manager, self.history, self.clock, self.names)
 
