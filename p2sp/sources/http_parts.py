@@ -1,13 +1,10 @@
 """What bytes does a server hold at one place of a file? A look at a few of them, outside of any download."""
 
-from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
-
 from p2sp.sources.http_agent import OddAnswer
 from p2sp.sources.http_facts import Version, parse_content_range
 from p2sp.sources.http_lane import Lane
-from p2sp.sources.http_probe import check_status, range_header, version_in
-from p2sp.sources.interfaces import ISpanSink, SourceChanged, SourceError
+from p2sp.sources.http_probe import Collector, check_status, range_header, version_in
+from p2sp.sources.interfaces import SourceChanged, SourceError
 
 LARGEST = 256 * 1024
 """Bytes that one look asks for at the most."""
@@ -34,26 +31,8 @@ async def read_part(lane: Lane, url: str, start: int, stop: int, *, total: int, 
     if given_total is not None and given_total != total:
         raise SourceChanged(f"{url}: has {given_total} bytes where {total} are expected")
     lane.body_at(first, end)
-    kept = _Collector()
+    kept = Collector()
     reached = await lane.serve(start, stop, kept)
     if reached < stop:
         raise SourceError(f"{url}: answer ended at byte {reached}, before byte {stop} that was wanted")
     return b"".join(kept.parts)
-
-
-@implementer(ISpanSink)
-class _Collector:
-    """A sink that keeps what it gets; what is asked for is small."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-
-    def received(self, position: int, data: bytes) -> None:
-        """Keep it."""
-        self.parts.append(data)
-
-    def register_producer(self, producer: IPushProducer) -> None:
-        """Nothing is slow enough here to pause it."""
-
-    def unregister_producer(self) -> None:
-        """See `register_producer`."""

@@ -156,7 +156,7 @@ async def read_small(connect: Connect, url: str, limit: int) -> bytes:
     try:
         if found.length is None or found.length > limit:
             raise SourceError(f"{url}: {found.length or 'unknown'} bytes where at most {limit} are expected")
-        sink = _Collector()
+        sink = Collector()
         if found.length:
             reached = await found.lane.serve(0, found.length, sink)
             if reached < found.length:
@@ -175,7 +175,7 @@ async def read_answer(connect: Connect, url: str, limit: int) -> bytes:
     try:
         answer = await lane.request(url, Headers())
         check_status(url, answer)
-        sink = _Collector()
+        sink = Collector()
         lane.body_at(0, answer.length)
         if await lane.serve_all(sink, limit + 1) > limit:
             raise SourceError(f"{url}: its answer is longer than {limit} bytes")
@@ -185,8 +185,8 @@ async def read_answer(connect: Connect, url: str, limit: int) -> bytes:
 
 
 @implementer(ISpanSink)
-class _Collector:
-    """A sink that keeps what it gets, for documents of bounded size."""
+class Collector:
+    """A sink that keeps what it gets; whoever uses it bounds that."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []

@@ -1,16 +1,14 @@
 """How is a span fetched from another node, block by block?"""
 
-from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final
 
-import attrs
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from p2sp.resource.layout import Block, Layout
+from p2sp.resource.layout import Block
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.interfaces import (
     ISource,
@@ -20,6 +18,7 @@ from p2sp.sources.interfaces import (
     SourceRefused,
     SourceStalled,
 )
+from p2sp.sources.peer_fetch import Asked, Fetch, Run
 from p2sp.wire.link import PeerLink
 from p2sp.wire.pipeline import FLOOR, LAN_FLOOR, MOST_PATIENCE, BlockTimes, Pipeline
 
@@ -35,53 +34,6 @@ _LONG: Final = 128
 _CHECK_SECONDS: Final = 1.0
 _ASLEEP: Final = 3.0
 """Seconds between two looks at the clock from which on it was we who did nothing."""
-
-
-@attrs.frozen
-class _Asked:
-    """A request under way: when it was made, and its number among all of its source."""
-
-    block: Block
-    since: float
-    number: int
-
-
-@implementer(IPushProducer)
-class _Fetch:
-    """One span under way: what is still to be requested, and what is requested."""
-
-    def __init__(self, source: "PeerSource", span: Span, sink: ISpanSink, layout: Layout) -> None:
-        self.span = span
-        self.sink = sink
-        self.layout = layout
-        self.todo = deque(layout.blocks(span.start, span.stop))
-        self.requested: dict[tuple[int, int], _Asked] = {}
-        self.fault: SourceError | None = None
-        self.done: Deferred[None] = Deferred(lambda _: source.abandon(self))
-        self._link = source.link
-
-    def position(self, block: Block) -> int:
-        """Where a block lies in the resource."""
-        return self.layout.piece_start(block.piece) + block.begin
-
-    def pauseProducing(self) -> None:
-        self._link.hold(self)
-
-    def resumeProducing(self) -> None:
-        self._link.release(self)
-
-    def stopProducing(self) -> None:
-        self.done.cancel()
-
-
-@attrs.define
-class _Run:
-    """Blocks of one fetch that follow each other and came at once: what costs by the piece is paid once for all."""
-
-    fetch: _Fetch
-    start: int
-    stop: int
-    parts: list[bytes | memoryview] = attrs.Factory(list)
 
 
 @implementer(ISource)
@@ -107,12 +59,12 @@ class PeerSource:
         self._newest = 0
         self._lost = 0.0
         self._looked = 0.0
-        self._fetches: list[_Fetch] = []
-        self._owners: dict[tuple[int, int], _Fetch] = {}
+        self._fetches: list[Fetch] = []
+        self._owners: dict[tuple[int, int], Fetch] = {}
         self._watchers: list[Callable[[], None]] = []
         self._progress = 0.0
         self._check: IDelayedCall | None = None
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self.wasted: Callable[[int], None] = lambda count: None
         if not self.closed:
             link.attach(self)
@@ -164,7 +116,7 @@ class PeerSource:
             now = self._looked = self._clock.seconds()
             self._progress = now - self._lost
             self._pipeline.idle(now)
-        fetch = _Fetch(self, span, sink, layout)
+        fetch = Fetch(self, span, sink, layout)
         self._fetches.append(fetch)
         sink.register_producer(fetch)
         if self._check is None:
@@ -199,7 +151,7 @@ class PeerSource:
         self.link.detach(self)
         self.ended("it is not needed any more")
 
-    def abandon(self, fetch: _Fetch) -> None:
+    def abandon(self, fetch: Fetch) -> None:
         """A fetch was cancelled: take its requests back."""
         self._remove(fetch)
         self._pump()
@@ -222,7 +174,7 @@ class PeerSource:
         if self._run is not None and (self._run.fetch is not fetch or self._run.stop != position):
             self._hand_over()
         if self._run is None:
-            self._run = _Run(fetch, position, position)
+            self._run = Run(fetch, position, position)
         self._run.parts.append(data)
         self._run.stop += len(data)
 
@@ -290,19 +242,19 @@ class PeerSource:
                 fetch.todo.popleft()
                 self._owners[key] = fetch
                 self._numbers += 1
-                fetch.requested[key] = _Asked(block, now, self._numbers)
+                fetch.requested[key] = Asked(block, now, self._numbers)
                 self.link.request(block)
         self.link.flush()
         for fetch in [fetch for fetch in self._fetches if fetch.fault is not None]:
             self._settle(fetch)
 
-    def _take_back(self, fetch: _Fetch, block: Block) -> None:
+    def _take_back(self, fetch: Fetch, block: Block) -> None:
         key = (block.piece, block.begin)
         del fetch.requested[key]
         del self._owners[key]
         self.link.cancel(block)
 
-    def _remove(self, fetch: _Fetch) -> bool:
+    def _remove(self, fetch: Fetch) -> bool:
         """Let go of a fetch and everything it asked for; False when that was done before."""
         if fetch not in self._fetches:
             return False
@@ -318,12 +270,12 @@ class PeerSource:
         self.link.flush()
         return True
 
-    def _settle(self, fetch: _Fetch) -> None:
+    def _settle(self, fetch: Fetch) -> None:
         """Let a fetch fire that has nothing more to do."""
         if not fetch.todo and not fetch.requested and self._remove(fetch):
             fetch.done.callback(None) if fetch.fault is None else fetch.done.errback(fetch.fault)
 
-    def _fail(self, fetch: _Fetch, error: SourceError) -> None:
+    def _fail(self, fetch: Fetch, error: SourceError) -> None:
         if self._remove(fetch):
             fetch.done.errback(error)
 
