@@ -23,6 +23,7 @@ from twisted.web.server import NOT_DONE_YET
 from p2sp.net.addresses import observed_address
 from p2sp.net.calls import ApiError, Call, Reply, as_reply
 from p2sp.net.errors import Overloaded
+from p2sp.net.presence import work_for
 from p2sp.net.ratelimit import RateLimit, RateTable
 from p2sp.net.routes import Handler, Pattern, Route, RouteTable
 from p2sp.net.trust import Caller, Examined, Trust, peer_certificate
@@ -164,23 +165,16 @@ class Api(Resource):
 
     def answer(self, request: Any) -> None:
         """Start answering; the work is cancelled when the client goes away."""
-        working = Deferred.fromCoroutine(self._answer(request))
-        present = True
-
-        def left(_: object) -> None:
-            nonlocal present
-            present = False
-            working.cancel()
+        working, present = work_for(request, self._answer(request))
 
         def send(reply: Reply) -> None:
-            if present:
+            if present():
                 _send(request, reply)
 
         def unsendable(failure: Failure) -> None:
             self._log.failure("{path}: the answer could not be sent", failure, path=request.path)
             request.loseConnection()
 
-        request.notifyFinish().addErrback(left)
         working.addCallback(send)
         working.addErrback(unsendable)
 

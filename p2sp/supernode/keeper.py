@@ -21,7 +21,7 @@ from p2sp.supernode.descriptions import Descriptions
 from p2sp.supernode.fills import LINGER, Fill, next_fills
 from p2sp.supernode.interfaces import Elsewhere, ICacheView, Served, Unavailable
 from p2sp.supernode.shelf import TORRENT, Shelf, clear, read_shelf
-from p2sp.supernode.window import is_read_elsewhere
+from p2sp.supernode.window import is_read_elsewhere, once
 
 MAX_TROUBLES = 1000
 MAX_REASON = 200
@@ -102,23 +102,19 @@ class Keeper:
         shelf = self._shelves[resource_id]
         shelf.readers += 1
         shelf.asked_by.update(via)
-        done = False
 
         def release() -> None:
-            nonlocal done
-            if not done:
-                done = True
-                shelf.readers -= 1
-                shelf.asked_by.subtract(via)
-                for name in via:
-                    if not shelf.asked_by[name]:
-                        # What anybody may call himself is not remembered.
-                        del shelf.asked_by[name]
-                shelf.used(0)
-                if not shelf.readers:
-                    self._departures.look()
+            shelf.readers -= 1
+            shelf.asked_by.subtract(via)
+            for name in via:
+                if not shelf.asked_by[name]:
+                    # What anybody may call himself is not remembered.
+                    del shelf.asked_by[name]
+            shelf.used(0)
+            if not shelf.readers:
+                self._departures.look()
 
-        return release
+        return once(release)
 
     def wanted(self, resource_id: str, piece: int) -> None:
         shelf = self._shelves.get(resource_id)

@@ -8,7 +8,7 @@ from mimetypes import MimeTypes
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from p2sp.net.addresses import observed_address
 from p2sp.net.calls import ApiError
+from p2sp.net.presence import work_for
 from p2sp.net.ratelimit import RateTable
 from p2sp.net.reading import widen
 from p2sp.resource.verification import Content
@@ -104,22 +105,15 @@ class CacheResource(Resource):
 
     def render(self, request: Any) -> int:
         """Answer one request; its work ends when the client goes away."""
-        working = Deferred.fromCoroutine(self._answer(request))
-        present = True
-
-        def left(_: object) -> None:
-            nonlocal present
-            present = False
-            working.cancel()
+        working, present = work_for(request, self._answer(request))
 
         def failed(failure: Failure) -> None:
             if failure.check(CancelledError):
                 return
             self.log.failure("{path}: the answer failed", failure, path=request.path)
-            if present:
+            if present():
                 request.loseConnection()
 
-        request.notifyFinish().addErrback(left)
         working.addErrback(failed)
         return NOT_DONE_YET
 

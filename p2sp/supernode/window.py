@@ -88,17 +88,13 @@ class Window:
         view.readers += 1
         if view.readers == 1:
             view.hold()
-        done = False
 
         def release() -> None:
-            nonlocal done
-            if not done:
-                done = True
-                view.readers -= 1
-                if not view.readers:
-                    view.let_go()
+            view.readers -= 1
+            if not view.readers:
+                view.let_go()
 
-        return release
+        return once(release)
 
     def wanted(self, resource_id: str, piece: int) -> None:
         """All of what is served here is there."""
@@ -133,6 +129,12 @@ class Window:
         for view in views:
             view.let_go()
             await view.store.close()
+
+
+def once(ending: Callable[[], None]) -> Callable[[], None]:
+    """The same, which does nothing when it is called again."""
+    left = [ending]
+    return lambda: left.pop()() if left else None
 
 
 def _look(folder: Path) -> tuple[Torrent, bytes | None] | None:

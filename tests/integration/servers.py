@@ -36,6 +36,11 @@ http {{
     fastcgi_temp_path {folder}/tmp;
     uwsgi_temp_path {folder}/tmp;
     scgi_temp_path {folder}/tmp;
+    {servers}
+}}
+"""
+
+_FILES = """
     server {{
         listen 127.0.0.1:{plain};
         listen 127.0.0.1:{secure} ssl;
@@ -43,7 +48,6 @@ http {{
         ssl_certificate_key {folder}/server.pem;
         root {root};
     }}
-}}
 """
 
 
@@ -71,7 +75,17 @@ def listens(port: int) -> bool:
     return True
 
 
-class Nginx(Process):
+class NginxProcess(Process):
+    """nginx with these `servers`, written as its configuration has them; one of them is at `port`."""
+
+    def __init__(self, folder: Path, servers: str, port: int) -> None:
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, servers=servers, user=user))
+        super().__init__([program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")], folder)
+        until(lambda: listens(port), "nginx listens")
+
+
+class Nginx(NginxProcess):
     """nginx over a folder, plain and with a certificate of `authority`."""
 
     def __init__(self, folder: Path, root: Path, authority: Authority) -> None:
@@ -79,14 +93,9 @@ class Nginx(Process):
         own = authority.issue("index", ["127.0.0.1"], "nginx")
         write_private(folder / "server.pem", own.certificate_pem + own.key_pem)
         plain, secure = free_port(), free_port()
-        user = "user root;" if os.geteuid() == 0 else ""
-        (folder / "nginx.conf").write_text(
-            _NGINX.format(folder=folder, root=root, plain=plain, secure=secure, user=user)
-        )
         self.plain = f"http://127.0.0.1:{plain}"
         self.secure = f"https://127.0.0.1:{secure}"
-        super().__init__([program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")], folder)
-        until(lambda: listens(plain), "nginx listens")
+        super().__init__(folder, _FILES.format(folder=folder, root=root, plain=plain, secure=secure), plain)
 
 
 class PythonServer(Process):

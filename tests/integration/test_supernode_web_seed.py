@@ -1,6 +1,5 @@
 """Is a super node of use to programs that others wrote: curl, aria2, libtorrent, and nginx in front of it?"""
 
-import os
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ from p2sp.resource.descriptor import parse_torrent
 from tests.integration.foreign import Libtorrent
 from tests.integration.lab import MIB, NORTH, Bytes, Lab, digest_of, make_file, until
 from tests.integration.processes import Process, free_port
-from tests.integration.servers import OriginProcess, listens, program
+from tests.integration.servers import NginxProcess, OriginProcess, program
 
 pytestmark = pytest.mark.integration
 
@@ -22,20 +21,7 @@ SIZE = 3 * MIB // 2 + 12345
 RATE = 900_000
 WITHIN = 30.0
 
-_NGINX = """
-{user}
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/tmp;
-    proxy_temp_path {folder}/tmp;
-    fastcgi_temp_path {folder}/tmp;
-    uwsgi_temp_path {folder}/tmp;
-    scgi_temp_path {folder}/tmp;
+_CACHE = """
     proxy_cache_path {folder}/cache keys_zone=cache:1m;
     server {{
         listen 127.0.0.1:{port};
@@ -50,7 +36,6 @@ http {{
             proxy_ssl_protocols TLSv1.3;
         }}
     }}
-}}
 """
 
 
@@ -156,13 +141,8 @@ def test_libtorrent_with_nobody_but_it(cached: Cached, tmp_path: Path) -> None:
 
 def test_nginx_in_front_keeps_slices(cached: Cached, tmp_path: Path) -> None:
     port = free_port()
-    user = "user root;" if os.geteuid() == 0 else ""
-    behind = cached.lab.url(CACHE)
-    config = _NGINX.format(folder=tmp_path, port=port, behind=behind, user=user)
-    (tmp_path / "nginx.conf").write_text(config)
-    command = [program("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-    with cached.new(5) as new, Process(command, tmp_path):
-        until(lambda: listens(port), WITHIN, "nginx listens")
+    servers = _CACHE.format(folder=tmp_path, port=port, behind=cached.lab.url(CACHE))
+    with cached.new(5) as new, NginxProcess(tmp_path, servers, port):
         front = f"http://127.0.0.1:{port}/r/{new.resource}/{new.file.path.name}"
         whole = new.file.path.read_bytes()
         cached.curl(front, tmp_path / "part", "--range", "300000-999999")
