@@ -239,7 +239,10 @@ def test_what_comes_behind_a_cut_is_not_counted() -> None:
     run.conductor.add(slow)
     run.add_at(3.0, "fast", rate=4e6)
     run.finish()
-    assert run.report.accounts["slow"].bytes < slow.sent
+    account = run.report.accounts["slow"]
+    assert account.bytes < slow.sent
+    assert account.wasted > 0
+    assert account.bytes + account.wasted == slow.sent, "but the wire carried it"
     assert run.wasted <= BLOCK, "but for one block fetched twice in the end game"
 
 
