@@ -21,7 +21,7 @@ EXAMPLES = {
 }
 LITERAL = re.compile(r"``([^`]+)``")
 PATH = re.compile(r"[a-z_.*][a-z0-9_.*@-]*(?:/[a-z0-9_.*@-]+)*\.(?:py|rst|toml|json|yml|lua|service|socket|sh)")
-ELSEWHERE = {"--cacert", "--cert", "--home", "--now", "--system"}
+ELSEWHERE = {"--cacert", "--cert", "--draft", "--home", "--now", "--system"}
 """Options of other programs, in commands that the documents show."""
 
 WRITTEN = {"site.toml", "servers.json", "unfinished.json", "cache-dorms.toml"}
