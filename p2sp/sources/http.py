@@ -1,7 +1,6 @@
 """How are spans of a resource fetched from an HTTP server that may break every rule? The HTTP source."""
 
 from collections.abc import Callable, Collection
-from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -9,6 +8,7 @@ from zope.interface import implementer
 
 from p2sp.resource.layout import Segment
 from p2sp.resource.verification import Content
+from p2sp.resource.web_seed import file_url
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.http_agent import BadServer
 from p2sp.sources.http_asking import Asker, Wanted
@@ -200,7 +200,7 @@ class HttpSource:
         answer = await self._asker.ask(
             lane,
             Wanted(
-                self._url_of(segment.file),
+                file_url(self.url, self._content, segment.file),
                 offset,
                 stop - base,
                 length,
@@ -262,12 +262,6 @@ class HttpSource:
         if self._ranged is not ranged:
             self._ranged = ranged
             self._changed()
-
-    def _url_of(self, file: int) -> str:
-        if self._content.single:
-            return self.url + quote(self._content.name) if self.url.endswith("/") else self.url
-        path = "/".join(quote(part, safe="") for part in (self._content.name, *self._content.paths[file]))
-        return f"{self.url.rstrip('/')}/{path}"
 
     def _changed(self) -> None:
         for changed in list(self._watchers):

@@ -6,6 +6,7 @@ from typing import Final
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from p2sp.storage.interfaces import StorageError
 from p2sp.supernode.shelf import Shelf
@@ -91,8 +92,9 @@ class Departures:
             del self._leaving[shelf.resource]
             self._gone(shelf)
 
-        def failed(failure: object) -> None:
-            self.log.error("{resource} cannot be removed: {reason}", resource=shelf.resource, reason=str(failure))
+        def failed(failure: Failure) -> None:
+            reason = failure.getErrorMessage()
+            self.log.error("{resource} cannot be removed: {reason}", resource=shelf.resource, reason=reason)
 
         return departure.removing.addErrback(failed).addCallback(ended)
 

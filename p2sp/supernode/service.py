@@ -74,7 +74,8 @@ class Steering:
         self._away = False
         if self.job is not None:
             self.job.interval = answer.interval
-        await self._keeper.follow(answer.desired)
+        if not self._draining:
+            await self._keeper.follow(answer.desired)
 
     async def farewell(self) -> None:
         """Say that nothing is to be placed here any more, now and with every heartbeat that is still to come."""

@@ -251,12 +251,15 @@ class Shelf:
 
     async def hide(self) -> None:
         """Stop, but for who reads it now. A folder without a descriptor is one whose eviction was cut short."""
-        await self.node.pool.run(_rename, self.folder, TORRENT, EVICTED)
-        await self.withdraw()
+        try:
+            await self.node.pool.run(_rename, self.folder, TORRENT, EVICTED)
+        finally:
+            await self.withdraw()
 
     async def show(self) -> None:
         """Be in the cache again after all, as if just opened. Raises OSError."""
         await self.node.pool.run(_rename, self.folder, EVICTED, TORRENT)
+        await self.node.pool.run(_describe, self.folder, self.torrent)
         self.served, self._by_wire = self.uploaded, 0
         self.transfer = Transfer(self.node, content=self.content, store=self.store, connect=self.connect)
         self.transfer.rest()
@@ -307,8 +310,10 @@ def _pass_by(result: T, over: "Deferred[None]") -> T:
 
 
 def _rename(folder: Path, old: str, new: str) -> None:
-    (folder / old).rename(folder / new)
-    sync_folder(folder)
+    # What was lost or spoilt meanwhile hinders nothing.
+    with suppress(FileNotFoundError):
+        (folder / old).rename(folder / new)
+        sync_folder(folder)
 
 
 def clear(folder: Path) -> None:
