@@ -156,8 +156,9 @@ class BoundedChannel(http.HTTPChannel):
     def _rested(self, request: http.Request) -> None:
         self._resting = None
         if self._waitingForTransport:
-            # Who does not take its answers gets no more of them.
+            # Who does not take its answers gets no more of them, and not for ever the time to do so.
             self._untaken = request
+            self.setTimeout(self.site.timeOut)
         else:
             self._go_on(request)
 

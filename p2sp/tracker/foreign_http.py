@@ -92,7 +92,7 @@ class ForeignHttp(Protocol, TimeoutMixin):
         self._buffer = self._buffer + data if self._buffer else data
         if self._working is None and self._resting is None:
             self._go_on()
-        elif len(self._buffer) > LARGEST_HEAD and not self._deaf:
+        if len(self._buffer) > LARGEST_HEAD and not self._deaf and not self._closing:
             # What is sent ahead may wait in the client's own buffers.
             self._deaf = True
             self.transport.pauseProducing()  # type: ignore[union-attr]

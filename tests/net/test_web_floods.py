@@ -93,7 +93,7 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_who_does_not_take_its_answers_gets_no_more(self) -> None:
-        channel, _ = self.connect()
+        channel, line = self.connect()
         channel.dataReceived(3 * GET)
         channel.pauseProducing()
         self.clock.advance(1)
@@ -103,7 +103,11 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual(self.asked, 3)
         channel.dataReceived(2 * GET)
         channel.pauseProducing()
+        self.clock.advance(0)
+        self.clock.advance(59)
+        self.assertFalse(line.disconnecting)
         self.clock.advance(1)
+        self.assertTrue(line.disconnecting)
         self.lose(channel)
         self.assertEqual((self.asked, self.clock.getDelayedCalls()), (4, []))
 

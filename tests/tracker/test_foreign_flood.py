@@ -89,7 +89,8 @@ class FloodTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.desk.tally.scrapes, 3)
         connection.pauseProducing()
-        connection.dataReceived(GET)
+        while line.producerState == "producing":
+            connection.dataReceived(GET)
         self.clock.advance(PATIENCE)
         self.assertEqual(self.desk.tally.scrapes, 3)
         self.assertTrue(line.disconnected)
