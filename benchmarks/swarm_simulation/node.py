@@ -15,7 +15,8 @@ from p2sp.schedule.reputation import Reputation
 from p2sp.schedule.scheduler import Scheduler
 from p2sp.schedule.spans import Kind, Mode, Span
 from p2sp.sources.interfaces import Candidate
-from p2sp.wire.choker import Applicant, Choker
+from p2sp.wire.choker import Applicant
+from p2sp.wire.near_first import NearFirst
 
 UPLOADS = 8
 CONNECTIONS = 4
@@ -80,6 +81,7 @@ class Node:
         self.by_source: dict[tuple[Kind, int | None], int] = {}
         self.sources: dict[str, Link] = {}
         self.takers: dict[str, Link] = {}
+        self.near: set[str] = set()
         self.banned: set[str] = set()
         self.reconsiders = False
         """Whether somebody has changed his mind about being served."""
@@ -88,7 +90,7 @@ class Node:
         self._mail = mail
         self._once = once
         self._rng = rng
-        self._choker: Choker[str] = Choker(UPLOADS)
+        self._choker: NearFirst[str] = NearFirst(UPLOADS)
         self._blocks: dict[int, int] = {}
         self._givers: dict[int, str] = {}
         self._running: dict[Span, tuple[Link, Job]] = {}
@@ -116,6 +118,8 @@ class Node:
 
     def joined(self, link: Link, *, inside: bool) -> None:
         """A link of ours with `link.owner` is up; `inside` says that we know it to be in our ISP."""
+        if inside:
+            self.near.add(link.owner.name)
         if self.complete or link.owner.name in self.banned:
             return
         self.sources[link.owner.name] = link
@@ -134,6 +138,9 @@ class Node:
 
     def place(self, name: str, *, inside: bool) -> None:
         """It has turned out whether a node is in our ISP."""
+        if inside:
+            self.near.add(name)
+            self.reconsiders = True
         if self._once and name in self.sources:
             self.scheduler.source_is(name, self._now, inside=inside)
             self.feed(self.sources[name])
@@ -198,6 +205,7 @@ class Node:
                 trading=not self.complete,
                 given=link.back.sent if link.back is not None else 0,
                 taken=link.sent,
+                near=name in self.near,
             )
             for name, link in self.takers.items()
         ]

@@ -33,7 +33,7 @@ class Applicant(Generic[K]):
     """One link, as the choker sees it.
 
     `given` are the bytes it gave us, `taken` those it took, both since it joined; `trading` is said of one that has
-    something we still want to get, so that giving is to depend on giving.
+    something we still want to get, so that giving is to depend on giving. `near` is one in our ISP.
     """
 
     key: K
@@ -41,6 +41,7 @@ class Applicant(Generic[K]):
     trading: bool = False
     given: int = 0
     taken: int = 0
+    near: bool = False
 
 
 @attrs.define(eq=False)
@@ -78,8 +79,14 @@ class Choker(Generic[K]):
         self._rank_anew = False
         self._served: set[K] = set()
 
-    def decide(self, applicants: Collection[Applicant[K]], now: float, rng: Random) -> Collection[K]:
-        """Who is to be unchoked now; everybody else is to be choked. `applicants` are all links there are."""
+    def decide(
+        self, applicants: Collection[Applicant[K]], now: float, rng: Random, slots: int | None = None
+    ) -> Collection[K]:
+        """Who is to be unchoked now; everybody else is to be choked. `applicants` are all links there are.
+
+        `slots` is how many there are from now on.
+        """
+        self._slots = self._slots if slots is None else slots
         by_key = {applicant.key: applicant for applicant in applicants}
         self._note(by_key, now)
         asleep = {each.key for each in applicants if each.interested and self._sleeps(each.key, now)}

@@ -59,9 +59,9 @@ class PeerLink(TwistedProtocol, Gathering):
     """One connection to another node for one resource: inside TLS, or in clear text with a foreign client.
 
     `node_id` and `address` are the other side's; a foreign client has no node id. `kind` is what it is known to be,
-    `called` what it was called by. `session` is the state of the protocol; whoever makes it say something calls
-    `flush` afterwards. `patience` are the seconds it has for its handshakes from when there is a transport; `why`
-    is told once it has ended.
+    `called` what it was called by, `near` whether it is in our ISP as far as whoever has the resource knows. `session`
+    is the state of the protocol; whoever makes it say something calls `flush` afterwards. `patience` are the seconds it
+    has for its handshakes from when there is a transport; `why` is told once it has ended.
     """
 
     _log = Logger()
@@ -86,8 +86,7 @@ class PeerLink(TwistedProtocol, Gathering):
         self.buffer = SendBuffer()
         self.uploader: Uploader | None = None
         self.taker: BlockTaker | None = None
-        self.is_joined = False
-        self.closing = False
+        self.is_joined = self.closing = self.near = False
         self.downloaded = 0
         self.uploaded = 0
         self.why: Why | None = None

@@ -20,12 +20,13 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.net.trust import server_context
 from p2sp.schedule.spans import Kind
 from p2sp.wire.calls import Ways
-from p2sp.wire.choker import Applicant, Choker
+from p2sp.wire.choker import Applicant
 from p2sp.wire.door import Door, Visitor
 from p2sp.wire.errors import LinkLost, LinkRefused, Why
 from p2sp.wire.interfaces import IShared
 from p2sp.wire.link import ALPN, PeerLink
 from p2sp.wire.messages import Handshake, Interested, NotInterested
+from p2sp.wire.near_first import NearFirst
 from p2sp.wire.register import Bounds, Register
 from p2sp.wire.session import Event
 from p2sp.wire.swarm import Swarm
@@ -65,7 +66,7 @@ class PeerNetwork:
         self._identity = identity
         self.peer_id = b"-PS0100-" + bytes.fromhex(identity.node_id)[:12]
         self._gate = Gate(self._clock, upload)
-        self._choker: Choker[PeerLink] = Choker(slots)
+        self._choker: NearFirst[PeerLink] = NearFirst(slots)
         self._generous = generous
         self._rng = rng or Random()
         self._ways = Ways(reactor, identity)
@@ -318,6 +319,7 @@ class PeerNetwork:
                 not self._generous and self._of[link].wanting,
                 link.downloaded,
                 link.uploaded,
+                link.near,
             )
             for link in joined
         ]
