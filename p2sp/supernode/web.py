@@ -95,8 +95,8 @@ class CacheResource(Resource):
         """How many answers were begun, by status; what is passed on counts where it is answered."""
 
     def behind(self) -> "CacheResource":
-        """The same cache for other processes of ours, which keep to the limits themselves."""
-        return CacheResource(self._cache, self._clock, turns=self._turns, name=self._name)
+        """The same cache for other processes of ours, which see to it themselves how often somebody may ask."""
+        return CacheResource(self._cache, self._clock, pace=self._pace, turns=self._turns, name=self._name)
 
     @property
     def streams(self) -> int:
