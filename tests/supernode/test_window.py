@@ -8,7 +8,7 @@ from p2sp.supernode import window as window_room
 from p2sp.supernode.keeper import Keeper
 from p2sp.supernode.window import Window, is_read_elsewhere
 from tests.download.nodes import DATA, OTHER_DATA, names, reactor
-from tests.supernode.test_keeper import BIG, SMALL, KeeperCase, order
+from tests.supernode.keeping import BIG, SMALL, KeeperCase, order
 
 
 class WindowTests(KeeperCase):
