@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -17,6 +17,7 @@ from p2sp.statistics.schema import Rollup, RollupPage, Sample, SampleAnswer
 from p2sp.statistics.tables import (
     Written,
     advance,
+    among,
     chunks,
     newest,
     rollup_of_row,
@@ -35,7 +36,7 @@ MAX_PAGE: Final = 1000
 
 _KINDS: Final = ("server", "supernode", "peer_local", "peer_remote", "fill")
 
-_SESSION_KEY: Final = tuple_(sessions.c.session, sessions.c.node_id, sessions.c.resource)
+_SESSION_KEY: Final = (sessions.c.session, sessions.c.node_id, sessions.c.resource)
 
 
 @attrs.define
@@ -117,7 +118,7 @@ class SqlStatisticsStore:
         silent = silent.where(sessions.c.seen < now - SILENT).limit(limit)
         forgotten = [tuple(row) for row in connection.execute(silent)]
         for chunk in chunks(forgotten):
-            connection.execute(delete(sessions).where(_SESSION_KEY.in_(chunk)))
+            connection.execute(delete(sessions).where(among(_SESSION_KEY, chunk, by=1)))
         end = now - self.retention
         # The first condition follows from the second, and is the one that an index can answer.
         beyond = select(rollups.c.id).where(rollups.c.start < end, rollups.c.start + rollups.c.seconds < end)
@@ -131,7 +132,7 @@ def _accounts(connection: Connection, keys: set[AccountKey]) -> dict[AccountKey,
     found: dict[AccountKey, Account] = {}
     for chunk in chunks(keys):
         wanted = [(key.session, key.node_id, key.resource) for key in chunk]
-        for row in connection.execute(select(sessions).where(_SESSION_KEY.in_(wanted))):
+        for row in connection.execute(select(sessions).where(among(_SESSION_KEY, wanted, by=1))):
             counters = Counters(row.server, row.supernode, row.peer_local, row.peer_remote, row.up)
             key = AccountKey(row.session, row.node_id, row.resource)
             found[key] = Account(row.at, counters, row.stalled_ms, row.completed, row.failed)

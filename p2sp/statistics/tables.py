@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Double,
     Index,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    and_,
     bindparam,
     select,
     tuple_,
@@ -94,7 +96,7 @@ rollups = Table(
 )
 
 
-_ROLLUP_KEY: Final = tuple_(rollups.c.isp, rollups.c.resource, rollups.c.start, rollups.c.seconds)
+_ROLLUP_KEY: Final = (rollups.c.resource, rollups.c.start, rollups.c.isp, rollups.c.seconds)
 
 
 def add_index(connection: Connection) -> None:
@@ -123,6 +125,15 @@ def chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
+def among(columns: Sequence[Column[Any]], wanted: Sequence[tuple[Any, ...]], *, by: int) -> ColumnElement[bool]:
+    """Rows whose columns say one of these; the first `by` of them are the beginning of an index.
+
+    SQLite looks through the whole table for pairs, triples and so on, and takes an index for lone values.
+    """
+    alone = [column.in_({values[at] for values in wanted}) for at, column in enumerate(columns[:by])]
+    return and_(*alone, tuple_(*columns).in_(wanted))
+
+
 def advance(connection: Connection, amount: int, now: float) -> int:
     """Queue behind other writers, give out `amount` revisions; the last one given out before.
 
@@ -148,8 +159,8 @@ def stored(connection: Connection, keys: Iterable[RollupKey]) -> dict[RollupKey,
     """Those of some rollups that are there."""
     found: dict[RollupKey, Stored] = {}
     for chunk in chunks(keys):
-        wanted = [tuple(_key_columns(key).values()) for key in chunk]
-        for row in connection.execute(select(rollups).where(_ROLLUP_KEY.in_(wanted))):
+        wanted = [(key.resource, key.start, key.isp or "", key.seconds) for key in chunk]
+        for row in connection.execute(select(rollups).where(among(_ROLLUP_KEY, wanted, by=2))):
             found[key_of(row)] = stored_of(row)
     return found
 
