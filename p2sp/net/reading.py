@@ -97,20 +97,27 @@ class Gathering:
 
 
 class GatheringTLS(BufferingTLSTransport):
-    """TLS that hands up what one read of the socket held at once, where the protocol above is `Gathering`."""
+    """TLS that hands up what one read of the socket held at once, where the protocol above is `Gathering`.
+
+    When the other side ends it, it ends, also while we are waiting to send.
+    """
 
     wrappedProtocol: Any
 
     def dataReceived(self, data: bytes) -> None:
         above = self.wrappedProtocol
-        if not isinstance(above, Gathering):
+        if isinstance(above, Gathering):
+            above.gather()
+            try:
+                super().dataReceived(data)
+            finally:
+                above.deliver()
+        else:
             super().dataReceived(data)
-            return
-        above.gather()
-        try:
-            super().dataReceived(data)
-        finally:
-            above.deliver()
+        if getattr(self.transport, "disconnecting", False):
+            # The other side has ended it. Below, a producer that was paused would be waited for, who has nobody to
+            # give anything to, and the connection would never be lost.
+            self.unregisterProducer()
 
 
 class GatheringTLSFactory(TLSMemoryBIOFactory):
