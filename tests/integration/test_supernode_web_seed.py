@@ -18,6 +18,7 @@ pytestmark = pytest.mark.integration
 
 CACHE = "supernode"
 SIZE = 3 * MIB // 2 + 12345
+ROOM = 16 * SIZE
 RATE = 900_000
 WITHIN = 30.0
 
@@ -51,9 +52,9 @@ class Cached:
         return self.lab.folder / "pki" / "ca.pem"
 
     @contextmanager
-    def new(self, seed: int, rate: float | None = None) -> Iterator["New"]:
+    def new(self, seed: int, rate: float | None = None, size: int = SIZE) -> Iterator["New"]:
         """A file at a server, which the index knows and the super node does not."""
-        file = make_file(self.lab.folder / f"{seed}.bin", SIZE, seed)
+        file = make_file(self.lab.folder / f"{seed}.bin", size, seed)
         with OriginProcess(file.path, rate) as origin:
             resource = self.lab.publish(file.path, "--mirror", origin.url("honest"))
             yield New(file, origin, resource, f"{self.lab.url(CACHE)}/r/{resource}/{file.path.name}")
@@ -84,7 +85,7 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cached]:
     with Lab(tmp_path_factory.mktemp("webseed")) as lab:
         lab.add_core()
         # Of the manager nothing is heard: the cache goes on as it is.
-        cache = lab.add_node("supernode", CACHE, NORTH + "3", manager="https://127.0.0.1:1", capacity=20 * SIZE)
+        cache = lab.add_node("supernode", CACHE, NORTH + "3", manager="https://127.0.0.1:1", capacity=ROOM)
         settings = {"public_url": cache.url, "allow_targets": ["127.0.0.0/8"], "read_through": True}
         lab.rewrite(attrs.evolve(cache, settings={**cache.settings, **settings}))
         lab.start()
@@ -150,6 +151,13 @@ def test_nginx_in_front_keeps_slices(cached: Cached, tmp_path: Path) -> None:
         for _ in range(2):
             cached.curl(front, tmp_path / "all")
             assert (tmp_path / "all").read_bytes() == whole
+
+
+def test_what_it_has_no_room_for_comes_from_who_has_it(cached: Cached, tmp_path: Path) -> None:
+    with cached.new(7, size=ROOM + 1) as new:
+        cached.curl(new.url, tmp_path / "got", "--location")
+        assert digest_of(tmp_path / "got") == new.file.sha256
+        assert new.origin.sent() == ROOM + 1
 
 
 def test_who_is_being_served_when_it_stops_gets_the_rest(cached: Cached, tmp_path: Path) -> None:
