@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 from random import Random, randrange
 from typing import Final
@@ -37,13 +38,20 @@ class Soak:
         self._began = time.monotonic()
         self._over = threading.Event()
         self._books = Books()
+        self._troubles = 0
         self._shelf = Shelf(site, Random(f"{given.seed} wares"))
         self._customers = [
-            Customer(site, self._shelf, self._books, number, given.seed) for number in range(given.customers)
+            Customer(site, self._shelf, self._books, number, given.seed, self._trouble)
+            for number in range(given.customers)
         ]
-        self._killer = Killer(site, self._customers, given.kill_every, Random(f"{given.seed} killer"), self.say)
+        rng = Random(f"{given.seed} killer")
+        self._killer = Killer(site, self._customers, given.kill_every, rng, self.say, self._trouble)
         self._watch = Watch(site)
-        self._broken: list[str] = []
+
+    def _trouble(self, text: str) -> None:
+        """What is not to be, told at once."""
+        self._troubles += 1
+        self.say(f"TROUBLE {text}")
 
     def say(self, text: str) -> None:
         """One line, with the time since the beginning."""
@@ -51,6 +59,15 @@ class Soak:
 
     def run(self) -> bool:
         """From the first start to the last table; whether everything was as it shall be."""
+        try:
+            return self._run()
+        finally:
+            # Whatever happened, nobody is left behind; the roles go with the site.
+            self._over.set()
+            for customer in self._customers:
+                customer.leave()
+
+    def _run(self) -> bool:
         site = self._site
         for name in site.roles:
             site.begin(name)
@@ -64,15 +81,19 @@ class Soak:
         for thread in [*helpers, *customers]:
             thread.join(ENDS_WITHIN)
             if thread.is_alive():
-                self._broken.append("somebody did not come to an end")
+                self._trouble("somebody did not come to an end")
         return self._conclude()
+
+    def end(self) -> None:
+        """Come to the end now."""
+        self._over.set()
 
     def _thread(self, live: object) -> threading.Thread:
         def run() -> None:
             try:
                 live(self._over)  # type: ignore[operator]
-            except Exception as error:  # noqa: BLE001 - told at the end
-                self._broken.append(f"{type(error).__name__}: {error}")
+            except Exception:  # noqa: BLE001 - the soak itself is broken, and says so
+                self._trouble(traceback.format_exc())
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
@@ -86,7 +107,7 @@ class Soak:
     def _attend(self) -> None:
         """Look at the roles until the time is over, and say each minute how it goes."""
         minute = 1
-        while (passed := time.monotonic() - self._began) < self._minutes * 60:
+        while (passed := time.monotonic() - self._began) < self._minutes * 60 and not self._over.is_set():
             self._watch.look(time.monotonic(), self._began)
             for name in list(self._site.lives):
                 self._site.read_counters(name)
@@ -101,7 +122,7 @@ class Soak:
         sizes = " ".join(f"{name} {look.resident // MIB}/{look.descriptors}" for name, look in looks.items() if look)
         disk = sum(path.stat().st_size for path in site.folder.rglob("*") if path.is_file() and not path.is_symlink())
         self.say(
-            f"downloads {books.begun} begun, {books.finished} finished, {len(books.failures)} failed, "
+            f"downloads {books.begun} begun, {books.finished} finished, {books.failed} failed, "
             f"{books.wrong} bytes wrong; {self._killer.kills.total()} kills; "
             f"disk {disk // MIB} MiB; MiB/descriptors: {sizes}"
         )
@@ -123,16 +144,15 @@ class Soak:
             site.end(name, politely=name != ORIGIN)
         told = [self._of_downloads(), self._of_roles(), _of_bytes(lines)]
         print("\n\n".join(["", *told, ""]), flush=True)
-        for trouble in [*books.failures, *self._killer.troubles, *self._broken]:
-            print(f"TROUBLE {trouble}\n", flush=True)
-        good = not (books.failures or books.wrong or self._killer.troubles or self._broken)
-        return good and all(line.good for line in lines)
+        if self._troubles:
+            self.say(f"{self._troubles} troubles, see above")
+        return not self._troubles and not books.wrong and all(line.good for line in lines)
 
     def _of_downloads(self) -> str:
         books = self._books
         return "\n".join(
             [
-                f"downloads: {books.begun} begun, {books.finished} finished, {len(books.failures)} failed, "
+                f"downloads: {books.begun} begun, {books.finished} finished, {books.failed} failed, "
                 f"{books.wrong} bytes wrong",
                 f"of these: {books.interrupted} times interrupted and {books.killed} times killed, and resumed; "
                 f"{books.seeded} seeded",
@@ -174,13 +194,15 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="work here, and leave it there; else in a temporary folder")
     given = parser.parse_args()
     given.seed = randrange(1 << 32) if given.seed is None else given.seed
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"seed {given.seed}, {given.minutes:g} minutes, a kill every {given.kill_every:g} s", flush=True)
     folder = given.folder or Path(tempfile.mkdtemp(prefix="p2sp-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with Site(folder, Pace()) as site:
-            good = Soak(site, given).run()
+            soak = Soak(site, given)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: soak.end())
+            good = soak.run()
     finally:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

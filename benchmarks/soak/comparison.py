@@ -70,7 +70,8 @@ def compare(site: Site, books: Books, statistics: dict[str, int]) -> list[Line]:
             statistics["server"],
             books.received["server"] + fetched(peer, "server"),
         ),
-        Line("from peers and super nodes, all of it, against what they gave", taken + filled, given),
+        # What was under way when a client was interrupted or killed is given and not received.
+        Line("from peers and super nodes, against what they gave", taken + filled, given, binding=False),
         Line(
             "all bytes, statistics against accounts and counters",
             taken + statistics["server"] + statistics["fill"],

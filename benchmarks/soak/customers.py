@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
 from random import Random
@@ -38,7 +39,7 @@ class Books:
     received: Counter[str] = attrs.field(factory=Counter)
     untold: Counter[str] = attrs.field(factory=Counter)
     uploaded: int = 0
-    failures: list[str] = attrs.field(factory=list)
+    failed: int = 0
     lock: threading.Lock = attrs.field(factory=threading.Lock)
 
 
@@ -67,8 +68,11 @@ class Habit:
 class Customer:
     """One of those who come: at an address of its own, one download after another."""
 
-    def __init__(self, site: Site, shelf: Shelf, books: Books, number: int, seed: int) -> None:
+    def __init__(
+        self, site: Site, shelf: Shelf, books: Books, number: int, seed: int, trouble: Callable[[str], None]
+    ) -> None:
         self._site = site
+        self._trouble = trouble
         self._shelf = shelf
         self._books = books
         self._rng = Random(f"{seed} {number}")
@@ -76,6 +80,7 @@ class Customer:
         self._folder = site.folder / "customers" / str(number)
         self._folder.mkdir(parents=True)
         self._process: Process | None = None
+        self._left = False
 
     def live(self, over: threading.Event) -> None:
         """Come again and again until it is over."""
@@ -84,6 +89,11 @@ class Customer:
             with self._shelf.one(self._rng) as ware:
                 self._download(ware, Habit.drawn(self._rng), over)
             over.wait(self._rng.uniform(0.5, 3.0))
+
+    def leave(self) -> None:
+        """Go at once, and do not come back."""
+        self._left = True
+        self.strike(signal.SIGKILL)
 
     def strike(self, number: signal.Signals) -> bool:
         """Kill the process that runs, as somebody from outside would; whether there was one."""
@@ -102,11 +112,14 @@ class Customer:
         deadline = time.monotonic() + WITHIN
         try:
             while not self._run(ware, habit, path, summary, plan, deadline, over):
-                pass
+                if self._left:
+                    return
+                assert time.monotonic() < deadline, f"not done in {WITHIN:g} s"
             self._judge(path, ware)
         except AssertionError as error:
             with books.lock:
-                books.failures.append(f"{ware.name} at {self._address}: {error}")
+                books.failed += 1
+            self._trouble(f"the download of {ware.name} at {self._address} failed: {error}")
         finally:
             for left in self._folder.iterdir():
                 left.unlink()
@@ -152,7 +165,8 @@ class Customer:
         self._process = None
         self._site.forget(process, "p2sp get")
         books = self._books
-        if code == -signal.SIGKILL:
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            # By SIGTERM only before it could take notice.
             self._mourn(process, summary)
             return path.exists()
         assert code in (0, INTERRUPTED), f"ended with {code}:\n{process.log[-6000:]}"

@@ -10,6 +10,7 @@ from typing import Final
 from benchmarks.soak.customers import Customer
 from benchmarks.soak.site import Site
 
+TRIES: Final = 3
 CLIENT: Final = "a client"
 DEAD_FOR: Final = (1.0, 8.0)
 """Seconds until a dead role is started again."""
@@ -19,15 +20,21 @@ class Killer:
     """Kills one role every so many seconds, in rounds of random order, and starts it again."""
 
     def __init__(
-        self, site: Site, customers: Sequence[Customer], every: float, rng: Random, say: Callable[[str], None]
+        self,
+        site: Site,
+        customers: Sequence[Customer],
+        every: float,
+        rng: Random,
+        say: Callable[[str], None],
+        trouble: Callable[[str], None],
     ) -> None:
         self._site = site
         self._customers = customers
         self._every = every
         self._rng = rng
         self._say = say
+        self._trouble = trouble
         self.kills: Counter[str] = Counter()
-        self.troubles: list[str] = []
 
     def live(self, over: threading.Event) -> None:
         """Kill until it is over; then every role is up."""
@@ -60,9 +67,11 @@ class Killer:
         try:
             self._site.end(name, politely=politely)
         except AssertionError as error:
-            self.troubles.append(f"{name}: {error}")
+            self._trouble(f"{name} did not end well: {error}")
         over.wait(wait)
-        try:
-            self._site.begin(name)
-        except AssertionError as error:
-            self.troubles.append(f"{name}: {error}")
+        for _ in range(TRIES):
+            try:
+                self._site.begin(name)
+                return
+            except AssertionError as error:
+                self._trouble(f"{name} did not come back: {error}")

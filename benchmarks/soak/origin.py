@@ -160,7 +160,7 @@ async def main(folder: str, host: str, port: str, rate: str, counts: str) -> Non
     """Listen until killed."""
     origin = Origin(Path(folder), float(rate), Counts(Path(counts)))
     server = await asyncio.start_server(origin.serve, host, int(port), limit=MOST_HEAD)
-    print(f"listening on http://{host}:{port}/", flush=True)
+    print(f"listening on http://{host}:{server.sockets[0].getsockname()[1]}/", flush=True)
     await server.serve_forever()
 
 

@@ -15,11 +15,14 @@ import attrs
 from benchmarks.soak.origin import Counts
 from p2sp.site.layout import MAP
 from tests.integration.lab import CORE, MIB, NORTH, SOUTH, TROUBLE, Lab, steady_port
-from tests.integration.processes import Process
+from tests.integration.processes import Process, twistd
 
 ORIGIN: Final = "origin"
 NODES: Final = {"cache-north": NORTH + "3", "cache-south": SOUTH + "3", "peer": SOUTH + "5"}
 """Roles that fetch pieces, and where they live: super nodes of both ISPs and a peer daemon."""
+
+PATIENCE: Final = 120.0
+"""Seconds a role may take to start or to end: the soak runs niced, beside whatever else the machine does."""
 
 CACHE: Final = 96 * MIB
 _SAMPLE: Final = re.compile(r"(?m)^p2sp_(\w+)(?:\{\w+=\"(\w+)\"\})? (\S+)$")
@@ -108,29 +111,39 @@ class Site(Lab):
 
     def begin(self, name: str) -> None:
         """Start a role and wait until it listens."""
+        if name in self.running:
+            # It did not come up when it was tried last.
+            self.running.pop(name).kill()
         if name == ORIGIN:
             words = [str(self.wares), CORE, str(self._origin_port), str(self._pace.origin_rate)]
             command = ["-m", "benchmarks.soak.origin", *words, str(self.folder / "origin.counts")]
             self.running[name] = self._process(name, [sys.executable, *command])
-            self.running[name].wait_until_listening()
         else:
-            self.start(name)
+            plugin, config = f"p2sp-{self.services[name].role}", self.folder / f"{name}.toml"
+            self.running[name] = self._process(name, twistd(plugin, config))
+        self.running[name].wait_until_listening(timeout=PATIENCE)
         self.lives[name] = Life(self.running[name], time.monotonic())
 
     def end(self, name: str, *, politely: bool) -> None:
         """End a role, by SIGTERM or by SIGKILL. AssertionError when it does not end well, or has logged trouble."""
         self.read_counters(name)
+        if name not in self.running:
+            return
         process = self.running[name]
+        del self.running[name]
+        code = 0
         if politely and name != ORIGIN:
-            self.stop(name)
+            code = process.terminate(PATIENCE)
+        elif politely:
+            process.stop()
         else:
-            self.running.pop(name)
-            process.stop() if politely else process.kill()
-        life = self.lives.pop(name)
-        if name in self.past:
+            process.kill()
+        life = self.lives.pop(name, None)
+        if name in self.past and life is not None:
             for key, value in life.counters.items():
                 self.past[name][key] = self.past[name].get(key, 0.0) + value
         self.forget(process, name)
+        assert code == 0, f"it ended with {code}:\n{process.log[-4000:]}"
 
     def forget(self, process: Process, name: str) -> None:
         """Look at the log of a process that has ended, which is not kept. AssertionError when it holds trouble."""
@@ -163,10 +176,10 @@ class Site(Lab):
 
     def statistics(self) -> dict[str, int]:
         """Bytes by kind, and downloads that completed and failed: the sums over all rollups."""
-        total: dict[str, int] = {}
+        total = dict.fromkeys(("server", "supernode", "peer_local", "peer_remote", "fill", "completed", "failed"), 0)
         for rollup in self._rollups():
-            for key in ("server", "supernode", "peer_local", "peer_remote", "fill", "completed", "failed"):
-                total[key] = total.get(key, 0) + rollup[key]
+            for key in total:
+                total[key] += rollup[key]
         return total
 
     def _rollups(self) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from benchmarks.soak.site import Site
+from benchmarks.soak.site import PATIENCE, Site
 from tests.integration.lab import MIB, make_file
 
 SMALLEST: Final = 5 * MIB
@@ -55,7 +55,7 @@ class Shelf:
                 *("p2sp.cli", "publish", str(file.path), "--site", "site.toml"),
                 *("--mirror", self._site.url_of(file.path.name)),
             )
-            code = process.wait(60)
+            code = process.wait(PATIENCE)
             self._site.forget(process, "publish")
             if code == 0:
                 found = next(line for line in process.log.splitlines() if len(line) == 64)

@@ -8,7 +8,7 @@ import attrs
 
 from benchmarks.soak.site import Site
 
-STEADY: Final = 60.0
+STEADY: Final = 120.0
 """Seconds after its start from which on a process counts as steady."""
 
 _MIB: Final = 1024 * 1024

@@ -45,7 +45,8 @@ class AnnounceRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     `session` names the account: made anew by the node for each download. `port` is where its wire listens, 0 for
     nowhere. `left` and `length` are bytes; `length` is 0 while the descriptor is unknown. `rate` is the download rate
-    in bytes a second. `home` says that this tracker is the one to forward the counters; a node names exactly one.
+    in bytes a second. `home` says that this tracker is to forward the counters; a node names one so, and a second one
+    when it leaves, since the first may die before it has.
     `wanted` is how many nodes it can use. `clear` says that it also talks to foreign BitTorrent clients, in clear text
     at the same port; `v1` is the info-hash by which those of BitTorrent v1 know the resource, if it has one.
     """
