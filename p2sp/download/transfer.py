@@ -294,21 +294,23 @@ class Transfer:
     # -- nodes -----------------------------------------------------------------------------------------------
 
     def _add_source(self, link: "PeerLink") -> None:
+        local, lan = self._place_of(link)
         if self.conductor is None or self.store is None or self.store.complete:
             return
         from p2sp.sources.peer import PeerSource
 
-        local, lan = self._place_of(link)
         self.conductor.add(PeerSource(link, lan=lan), local=local, lan=lan, node=link.node_id)
 
     def _place_of(self, link: "PeerLink") -> tuple[bool, bool]:
         """Whether the other side is in our ISP, and on our own network: as told of it, or of those beside it."""
         candidate = self._dialler.find(link.who)
         if candidate is not None and (candidate.local or candidate.lan):
+            link.near = True
             return candidate.local, candidate.lan
-        if link.node_id and not link.outgoing:
+        if self._seeking and link.node_id and not link.outgoing:
             self._whereabouts.met(link.address[0])
-        return self._whereabouts.is_local(link.address[0]), False
+        link.near = self._whereabouts.is_local(link.address[0])
+        return link.near, False
 
     def _ask_where(self) -> None:
         if self._finder is not None:
@@ -317,8 +319,8 @@ class Transfer:
     def _place_links(self) -> None:
         """Who called us before a tracker named it, or one beside it, may turn out to be near."""
         for link in self._links.values():
+            local, lan = self._place_of(link)
             if self.conductor is not None:
-                local, lan = self._place_of(link)
                 self.conductor.place(link.label, local=local, lan=lan)
 
     def _report_now(self) -> None:

@@ -132,6 +132,7 @@ class Swarm:
             flush=link.flush,
             uploaded=lambda count: self._uploaded(link, count),
             room=lambda: link.buffer.size,
+            copies=self._copies_near,
         )
 
     def _name_for(self, link: PeerLink) -> bytes:
@@ -236,6 +237,10 @@ class Swarm:
 
     def _joined(self) -> list[PeerLink]:
         return [link for link in self.links.values() if link.is_joined and not link.closing]
+
+    def _copies_near(self, piece: int) -> int:
+        """How many nodes of our ISP, as far as we have links with them, have a piece."""
+        return sum(link.near and piece in link.session.pieces for link in self.links.values())
 
     def _let_the_useless_go(self) -> None:
         """Two sides that have everything have nothing to give each other: after a while the link is ended."""

@@ -14,6 +14,7 @@ from p2sp.net.throttle import TokenBucket
 from p2sp.storage.interfaces import IPieceStore, StorageError
 from p2sp.wire.messages import HashRequest, Request
 from p2sp.wire.metadata import Library
+from p2sp.wire.order import Queue
 from p2sp.wire.session import Session
 
 RUN: Final = 256 * 1024
@@ -142,7 +143,8 @@ class Uploader:
     """Answers the requests of one link, each once, from the store and the descriptor.
 
     While paused it begins nothing; what is being read then is still sent, at most `READS` runs. `room` tells how many
-    bytes the link sends in a moment: what was handed to it cannot be taken back.
+    bytes the link sends in a moment: what was handed to it cannot be taken back. `copies` tells how many copies of a
+    piece are near us.
     """
 
     _log = Logger()
@@ -156,6 +158,7 @@ class Uploader:
         flush: Callable[[], None],
         uploaded: Callable[[int], None],
         room: Callable[[], int] = lambda: RUN,
+        copies: Callable[[int], int] = lambda piece: 0,
     ) -> None:
         self._session = session
         self._offer = offer
@@ -163,7 +166,7 @@ class Uploader:
         self._flush = flush
         self._uploaded = uploaded
         self._room = room
-        self._requests: deque[Request] = deque()
+        self._requests = Queue(copies)
         self._questions: deque[int | HashRequest] = deque()
         self._ready: deque[tuple[Request, memoryview, bool]] = deque()
         self._runs = 0
@@ -174,7 +177,7 @@ class Uploader:
 
     def wanted(self, request: Request) -> None:
         """Take a request the session let pass."""
-        self._requests.append(request)
+        self._requests.add(request)
 
     def asked(self, question: int | HashRequest) -> None:
         """Take a request for a part of the info dict, or for hashes."""
@@ -236,24 +239,23 @@ class Uploader:
     def _drop_what_cannot_be_read(self) -> None:
         store = self._offer.store
         while self._requests:
-            first = self._requests[0]
+            first = self._requests.first
             if first in self._session.pending:
                 if store is not None and store.has(first.piece):
                     return
                 self._session.refuse(first)
-            self._requests.popleft()
+            self._requests.take()
 
     def _next_run(self) -> _Run:
-        first = self._requests.popleft()
+        first = last = self._requests.take()
         run = [first]
-        end = first.begin + first.length
         most = min(RUN, self._room())
-        while self._requests and end - first.begin < most:
-            following = self._requests[0]
-            if (following.piece, following.begin) != (first.piece, end) or following not in self._session.pending:
+        while last.begin + last.length - first.begin < most:
+            following = self._requests.take_behind(last)
+            if following is None or following not in self._session.pending:
                 break
-            run.append(self._requests.popleft())
-            end += following.length
+            run.append(following)
+            last = following
         return _Run(run)
 
     def _read(self, run: _Run) -> None:
