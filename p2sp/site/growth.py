@@ -6,8 +6,11 @@ from typing import Annotated
 
 import msgspec
 
+from p2sp.locality.alto import LARGEST_DOCUMENT
+from p2sp.locality.network_map import NetworkMap
 from p2sp.net.identity import load_identity, save_identity
 from p2sp.net.trust import Trust
+from p2sp.ops.checks import load_document
 from p2sp.ops.config import ConfigError, load_config
 from p2sp.site.init import NAME, check_place
 from p2sp.site.layout import MAP, PKI, NetworkFolder
@@ -26,9 +29,6 @@ class _Manager(msgspec.Struct):
 
 KEYS = ("publisher", "operator")
 """Roles of people: a key and nothing that runs."""
-
-SERVICES = ("supernode", "peer", "tracker")
-"""Roles of which a network may have several services."""
 
 
 def add_to_site(
@@ -53,6 +53,9 @@ def add_to_site(
     if (role == "tracker") is not bool(isp):
         raise ConfigError(f"site add {role}", "needs --isp, for whose clients it is" if not isp else "takes no --isp")
     centre = _centre(folder)
+    network_map = load_document(folder / "tracker.toml", MAP, LARGEST_DOCUMENT, NetworkMap.decode)
+    if isp and network_map is not None and isp not in network_map.pids:
+        raise ConfigError(f"--isp {isp}", f"{folder / MAP} knows {', '.join(sorted(network_map.pids))}")
     service = {
         "supernode": lambda: centre.supernode(name, host, port),
         "peer": lambda: centre.peer(name, host, port),

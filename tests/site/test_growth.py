@@ -94,6 +94,7 @@ def test_state_where_systemd_has_it(tmp_path: Path) -> None:
         ("supernode", "x", "10.0.0.1", 64_536, "", "--port: the last port used would be 65536"),
         ("supernode", "x", "10.0.0.1", 9404, "north", "takes no --isp"),
         ("tracker", "x", "10.0.0.1", 9404, "", "needs --isp"),
+        ("tracker", "x", "10.0.0.1", 9404, "west", "--isp west: .*network-map.json knows north, south"),
     ],
 )
 def test_what_cannot_be_added_leaves_all_as_it_was(
