@@ -15,7 +15,7 @@ from p2sp.manager.rules import RuleKind, in_force
 ADVANTAGE: Final = 1.3
 """How many times better a newcomer must be to push out what is held."""
 
-RETURN: Final = 8.0
+RETURN: Final = 10.0
 """How many times more what gave way must be worth than then to come back."""
 
 UNRIPE: Final = 0.01
@@ -24,7 +24,7 @@ UNRIPE: Final = 0.01
 FULL: Final = 0.9
 """Share of the caches in use from which on they are called full."""
 
-RETURN_AFTER: Final = 60.0
+RETURN_AFTER: Final = 100.0
 """Half-lives after which a drop is forgotten."""
 
 CHANCE: Final = 2.0
