@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from p2sp.net.reading import unread
 from p2sp.resource.layout import Block
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.interfaces import (
@@ -147,6 +148,10 @@ class PeerSource:
         return stop
 
     def close(self) -> None:
+        if self._owners:
+            # What of it has come, and nobody has read yet, is for nothing.
+            asked = sum(asked.block.length for fetch in self._fetches for asked in fetch.requested.values())
+            self.wasted(min(unread(self.link.transport), asked))
         # The link stays: it may go on serving the other side.
         self.link.detach(self)
         self.ended("it is not needed any more")

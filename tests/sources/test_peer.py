@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from p2sp.net.reading import unread
 from p2sp.resource.layout import Block
 from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.spans import Kind, Span
@@ -338,6 +339,22 @@ class Peers(NetworkTestCase):
         self.assertEqual(changes, [True])
         self.assertIn("is gone", await self.fails(source.fetch(Span(0, PIECE), StoreSink()), SourceGone))
         await self.until(lambda: not network.links)
+
+    async def test_what_came_and_was_not_read_when_it_closes_is_known_to_be_for_nothing(self) -> None:
+        _, share, source, peer = await self.link()
+        wasted: list[int] = []
+        source.wasted = wasted.append
+        sink = StoreSink()
+        source.fetch(Span(0, PIECE), sink).addErrback(lambda failure: failure.trap(SourceGone))
+        await self.until(lambda: len(self.asked(peer)) >= 3)
+        assert sink.producer is not None
+        sink.producer.pauseProducing()
+        for request in self.asked(peer)[:2]:
+            self.give(peer, request)
+        await self.until(lambda: unread(share.links[0].transport) >= 2 * BLOCK)
+        source.close()
+        self.assertEqual(sink.got, {})
+        self.assertTrue(2 * BLOCK <= sum(wasted) <= 2 * BLOCK + 1000, wasted)
 
     async def test_closing_the_source_leaves_the_link(self) -> None:
         network, share, source, _ = await self.link()
