@@ -26,7 +26,7 @@ from p2sp.statistics.tables import VERSION, add_index, metadata
 
 PRUNE_EVERY: Final = 600.0
 # One transaction forgets no more than this, so that a batch never waits long for it.
-PRUNE_AT_ONCE: Final = 2000
+PRUNE_AT_ONCE: Final = 500
 
 _log = Logger()
 
