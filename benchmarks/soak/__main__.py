@@ -158,8 +158,9 @@ class Soak:
                 f"{books.seeded} seeded",
                 f"resources: {self._shelf.published}, at most {ON_OFFER} on offer; publishing had to be tried again "
                 f"{self._shelf.publishing_again} times",
-                f"received by kind: {', '.join(f'{kind} {n // MIB} MiB' for kind, n in books.received.items())}; of "
-                f"this by clients that were killed {books.untold.total() // MIB} MiB",
+                f"received by kind: {', '.join(f'{kind} {n // MIB} MiB' for kind, n in books.received.items())}; "
+                f"{books.wasted // MIB} MiB of it for nothing, {books.untold.total() // MIB} MiB by clients that were "
+                f"killed",
             ]
         )
 

@@ -37,6 +37,7 @@ class Books:
     killed: int = 0
     seeded: int = 0
     received: Counter[str] = attrs.field(factory=Counter)
+    wasted: int = 0
     untold: Counter[str] = attrs.field(factory=Counter)
     uploaded: int = 0
     failed: int = 0
@@ -173,6 +174,7 @@ class Customer:
         told: dict[str, Any] = json.loads(summary.read_text())
         with books.lock:
             books.received.update(_by_kind(told))
+            books.wasted += sum(source.get("wasted", 0) for source in told["sources"])
             books.uploaded += told["uploaded"]
             books.interrupted += code == INTERRUPTED
             books.seeded += code == 0 and habit.seed > 0

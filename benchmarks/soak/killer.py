@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
@@ -9,6 +10,9 @@ from typing import Final
 
 from benchmarks.soak.customers import Customer
 from benchmarks.soak.site import Site
+
+BREATH: Final = 10.0
+"""Seconds by which the next one may be late; on a busy machine starting takes its time."""
 
 TRIES: Final = 3
 CLIENT: Final = "a client"
@@ -39,7 +43,9 @@ class Killer:
     def live(self, over: threading.Event) -> None:
         """Kill until it is over; then every role is up."""
         turn: list[str] = []
-        while not over.wait(self._every):
+        next_at = time.monotonic() + self._every
+        while not over.wait(max(next_at - time.monotonic(), 0.0)):
+            next_at = max(next_at, time.monotonic() - BREATH) + self._every
             if not turn:
                 turn = [*self._site.roles, CLIENT]
                 self._rng.shuffle(turn)

@@ -8,6 +8,7 @@ import asyncio
 import mmap
 import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -157,11 +158,14 @@ class Origin:
 
 
 async def main(folder: str, host: str, port: str, rate: str, counts: str) -> None:
-    """Listen until killed."""
+    """Listen until SIGTERM."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     origin = Origin(Path(folder), float(rate), Counts(Path(counts)))
     server = await asyncio.start_server(origin.serve, host, int(port), limit=MOST_HEAD)
     print(f"listening on http://{host}:{server.sockets[0].getsockname()[1]}/", flush=True)
-    await server.serve_forever()
+    await over.wait()
+    server.close()
 
 
 if __name__ == "__main__":
