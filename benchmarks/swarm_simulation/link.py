@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.task import Clock
 
 from benchmarks.swarm_simulation.flows import Route
+from p2sp.net.sending import SendBuffer
 from p2sp.resource.merkle import BLOCK
 from p2sp.schedule.spans import Kind, Span
 from p2sp.sources.http_hosts import Host
@@ -26,13 +27,14 @@ Message = Callable[[], None]
 class Friction:
     """What keeps a network from being a fluid, in seconds and bytes.
 
-    `latency` is what queues on the way take, `kernel` what lies in the sender's socket, `run` what an uploader reads
-    and writes at once, two of them when the socket asks for more: nothing of all that can be taken back. An answer of
-    the tracker takes `announce` seconds, a call `dial`, each between the two numbers.
+    `latency` is what queues on the way take, `kernel` what lies in the sender's socket, by default what the product
+    allows there; `run` is what an uploader reads and writes at once, two of them when the socket asks for more: nothing
+    of all that can be taken back. An answer of the tracker takes `announce` seconds, a call `dial`, each between the
+    two numbers.
     """
 
     latency: float = 0.06
-    kernel: int = 128 * KIB
+    kernel: int | None = None
     run: int = 256 * KIB
     announce: tuple[float, float] = (0.2, 0.5)
     dial: tuple[float, float] = (0.05, 0.25)
@@ -97,6 +99,7 @@ class Link:
     serves: bool
     pipeline: Pipeline = attrs.field(init=False)
     host: Host = attrs.field(factory=Host)
+    buffer: SendBuffer = attrs.field(factory=SendBuffer)
     back: "Link | None" = None
     wanted: bool = False
     interest: bool = False
@@ -150,15 +153,22 @@ class Link:
 
     def fill(self) -> None:
         """Give to the socket what it takes."""
-        friction = self.mail.friction
-        if self.is_server:
-            low, runs, run = SERVER_BUFFER - 1, 1, BLOCK
-        else:
-            low, runs, run = friction.kernel, RUNS, friction.run
-        while self._asks and self.queued <= low:
+        now, kernel = self.mail.clock.seconds(), self._kernel
+        if self.queued <= kernel:
+            self.buffer.drained(now)
+        runs, run = (1, BLOCK) if self.is_server else (RUNS, max(min(self.mail.friction.run, kernel), BLOCK))
+        while self._asks and self.queued <= kernel:
             for _ in range(runs):
                 if self._asks:
                     self._take(run)
+        if self.queued > kernel:
+            self.buffer.filled(now)
+
+    @property
+    def _kernel(self) -> int:
+        if self.is_server:
+            return SERVER_BUFFER - 1
+        return self.buffer.size if self.mail.friction.kernel is None else self.mail.friction.kernel
 
     def _take(self, run: int) -> None:
         ask = self._asks[0]
