@@ -69,6 +69,9 @@ class Rescuer:
 
         def pace(fetch: Running) -> Pace:
             its = self._pace(fetch, source, now)
+            if node and fetch.source == key:
+                # It answers one request after another: what it takes from itself comes no sooner, and some of it twice.
+                return attrs.evolve(its, silent=False, known=False)
             # Two silent ones in a row are what costs time: who delivers comes before who may turn out to be the next.
             if its.silent and stranger and now - self._heard(fetch) < 2 * GRACE:
                 its = attrs.evolve(its, silent=False, known=False)

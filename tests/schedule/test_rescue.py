@@ -23,6 +23,18 @@ def test_the_tail_of_a_slow_fetch_is_taken() -> None:
     play.check()
 
 
+@pytest.mark.parametrize(("kind", "helps"), [(Kind.SERVER, True), (Kind.PEER, False), (Kind.SUPERNODE, False)])
+def test_a_node_takes_nothing_from_itself(kind: Kind, helps: bool) -> None:
+    """A server answers two requests side by side, a node one after the other."""
+    play = play_of(4 * MIB)
+    known(play, "it", 50e3, kind)
+    the_rest(play, 0, MIB)
+    while play.scheduler.free:
+        fetch = given(play.ask("it"))
+    flow(play, fetch, 50e3, 1.0)
+    assert (play.ask("it") is not None) is helps
+
+
 def test_nobody_is_judged_before_his_pace_is_known() -> None:
     play = play_of(FIRST)
     known(play, "fast", 10e6)
