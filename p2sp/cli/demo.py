@@ -146,6 +146,7 @@ class Demo:
             "statistics",
             "statistics",
             interval=2,
+            index=index.url,
             pages=pages["statistics"],
             pages_links={"manager": links["manager"]},
         )
@@ -163,6 +164,7 @@ class Demo:
             min_demand=self._size // 16,
             target_speed=int(self._rate * 4),
             half_life=120,
+            index=index.url,
             pages=pages["manager"],
             pages_links={"statistics": links["statistics"] + "?window=10m"},
         )
