@@ -5,12 +5,15 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from p2sp.index.client import IndexClient
+from p2sp.index.schema import PublishRequest
 from p2sp.manager.client import ManagerClient
 from p2sp.manager.schema import Heartbeat, Held
 from p2sp.net.api_client import ApiClient
@@ -18,6 +21,7 @@ from p2sp.net.identity import Identity
 from p2sp.statistics.client import StatisticsClient
 from p2sp.statistics.schema import Sample
 from p2sp.tracker.schema import Counters, Event
+from tests.index.resources import single_file
 from tests.integration.browser import Browser
 from tests.integration.processes import Network, Process
 
@@ -57,13 +61,13 @@ class PagesTests(TestCase):
         api, page = process.wait_until_listening(2)
         return process, api, page + "/"
 
-    async def report(self, client: StatisticsClient, share: int) -> None:
+    async def report(self, client: StatisticsClient, share: int, resource: str = RESOURCE) -> None:
         """Two clients that have got so much of a file of 8 MiB from each kind."""
         counters = Counters(server=4 * share, supernode=share, peer_local=2 * share, peer_remote=share)
         samples = [
             Sample(
                 session=letter * 32,
-                resource=RESOURCE,
+                resource=resource,
                 node_id=letter * 64,
                 at=time.time(),
                 event=Event.PROGRESS if share < MIB else Event.COMPLETED,
@@ -118,6 +122,20 @@ class PagesTests(TestCase):
             browser.open(page)
             assert "16.0 MiB" in browser.text(".tiles")
             assert browser.text("#live").startswith("as of ")
+
+    async def test_resources_are_called_by_the_names_the_index_knows(self) -> None:
+        index = self.network.start("index", self.network.config("index"))
+        self.addCleanup(index.stop)
+        (url,) = index.wait_until_listening()
+        descriptor = single_file("a film & more.mkv", 700_000)
+        publisher = IndexClient(self.api(url, self.network.identity("publisher")))
+        resource = (await publisher.publish(PublishRequest(descriptor.to_torrent()))).id
+        _, statistics, page = self.start("statistics", f'interval = "1s"\npages = "127.0.0.1:0"\nindex = "{url}"')
+        await self.report(StatisticsClient(self.api(statistics, self.network.identity("tracker"))), MIB, resource)
+        with urlopen(page, timeout=20) as answer:
+            text = answer.read().decode()
+        assert ">a film &amp; more.mkv</span></a>" in text
+        assert f'<code title="{resource}">{resource[:12]}</code>' in text
 
     async def test_manager_behind_a_token(self) -> None:
         _, statistics, _ = self.start("statistics", 'interval = "1s"\npages = "127.0.0.1:0"')
