@@ -139,15 +139,18 @@ def write_failure(reason: str, retry_minutes: int | None = None) -> bytes:
 
 def compact(peers: Iterable[Entry]) -> tuple[bytes, bytes]:
     """Address and port of each peer: IPv4 in 6 bytes (BEP 23), IPv6 in 18 (BEP 7)."""
-    four: list[bytes] = []
-    six: list[bytes] = []
-    for each in peers:
-        # An answer has fifty of them, and each stands in many answers.
-        packed = each.packed
-        if packed is None:
-            packed = each.packed = packed_address(each.host) + each.port.to_bytes(2, "big")
-        (four if len(packed) == SIZE_OF_FOUR else six).append(packed)
+    packed = [each.packed or _pack(each) for each in peers]
+    joined = b"".join(packed)
+    if len(joined) == SIZE_OF_FOUR * len(packed):
+        return joined, b""
+    four, six = ([each for each in packed if (len(each) == SIZE_OF_FOUR) == wanted] for wanted in (True, False))
     return b"".join(four), b"".join(six)
+
+
+def _pack(entry: Entry) -> bytes:
+    """Remembered with the entry: an answer has fifty of them, and each stands in many answers."""
+    packed = entry.packed = packed_address(entry.host) + entry.port.to_bytes(2, "big")
+    return packed
 
 
 def packed_address(address: str) -> bytes:

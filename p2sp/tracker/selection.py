@@ -9,7 +9,6 @@ import attrs
 
 from p2sp.locality.cost import CostMap
 from p2sp.locality.lan import lan_of
-from p2sp.locality.network_map import is_local
 from p2sp.tracker.entry import Candidates, Entry, Speech, Viewpoint
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class Biased:
         for entry in usable(viewpoint, candidates.entries):
             if on_lan(entry.host):
                 near.append((_lot(rng, 1.0 + entry.named) - 1.0, entry))
-            elif is_local(entry.isp, isp):
+            elif isp is not None and entry.isp == isp:
                 near.append((_lot(rng, 1.0 + entry.named), entry))
             else:
                 far.append(entry)
