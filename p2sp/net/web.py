@@ -8,12 +8,13 @@ from io import BytesIO
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
+from zope.interface import implementer
 
 from p2sp.net.calls import ApiError
 from p2sp.net.ratelimit import client_key
@@ -106,6 +107,7 @@ def next_hold(hold: float, wait: float) -> float:
     return min(max(FIRST_HOLD, 2.0 * hold), LONGEST_HOLD, wait)
 
 
+@implementer(IHandshakeListener)
 class BoundedChannel(http.HTTPChannel):
     """An HTTP connection with a deadline for receiving a whole request and for saying goodbye.
 
@@ -117,6 +119,7 @@ class BoundedChannel(http.HTTPChannel):
     transport: Any
     busy = False
     _key = ""
+    _shaking = False
     _hold = 0.0
     _wait = 0.0
     _resting: IDelayedCall | None = None
@@ -131,6 +134,15 @@ class BoundedChannel(http.HTTPChannel):
         self._key = _key_of(self.transport.getPeer())
         self.site.channels.add(self)
         self.site.by_address[self._key] += 1
+        if ISSLTransport.providedBy(self.transport):
+            self._shaking = True
+            self.site.shaking[self._key] += 1
+
+    def handshakeCompleted(self) -> None:
+        """TLS stands."""
+        if self._shaking:
+            self._shaking = False
+            less(self.site.shaking, self._key)
 
     def dataReceived(self, data: bytes) -> None:
         # The idle timeout starts again with every byte; a client that drips must not live on that.
@@ -217,6 +229,7 @@ class BoundedChannel(http.HTTPChannel):
             # It was answered in full.
             del self.requests[0]
         super().connectionLost(reason)
+        self.handshakeCompleted()
         self.site.forget(self, self._key)
 
     def _stop_receiving(self) -> None:
@@ -235,6 +248,13 @@ class BoundedChannel(http.HTTPChannel):
         self.transport.abortConnection()
 
 
+def less(counts: Counter[str], key: str) -> None:
+    """One less of those with this key."""
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
+
+
 def _key_of(addr: Any) -> str:
     return client_key(getattr(addr, "host", ""))
 
@@ -244,7 +264,8 @@ class BoundedSite(server.Site):
 
     `timeout` in seconds bounds an idle connection and the receiving of one request. `read_size` in bytes is how much is
     read at a time, and about a quarter of what a connection can fill with requests sent ahead; None: as Twisted does.
-    `admits` says of an address that calls whether it may, before that costs a handshake.
+    `admits` says of an address that calls whether it may, before that costs a handshake. While so many `handshakes` are
+    under way, all of which may come in one turn, an address may have only one.
     """
 
     requestFactory = BoundedRequest
@@ -265,15 +286,18 @@ class BoundedSite(server.Site):
         most_connections: int = MOST_CONNECTIONS,
         read_size: int | None = None,
         admits: Callable[[str], bool] = lambda host: True,
+        handshakes: int = MOST_CONNECTIONS,
     ) -> None:
         super().__init__(root, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False)
         self.limits = limits
         self.most_connections = most_connections
         self.read_size = read_size
         self.admits = admits
+        self.handshakes = handshakes
         self.channels: set[BoundedChannel] = set()
         self.winding_down = False
         self.by_address: Counter[str] = Counter()
+        self.shaking: Counter[str] = Counter()
         self.turned_away = 0
         self.refused_bodies = 0
         self._emptied: list[Deferred[None]] = []
@@ -283,10 +307,11 @@ class BoundedSite(server.Site):
         return [b"http/1.1", b"http/1.0"]
 
     def buildProtocol(self, addr: Any) -> Any:
-        most = self.most_connections
+        most, key = self.most_connections, _key_of(addr)
         if (
             len(self.channels) >= most
-            or self.by_address[_key_of(addr)] >= max(1.0, PER_ADDRESS * most)
+            or self.by_address[key] >= max(1.0, PER_ADDRESS * most)
+            or (self.shaking[key] and self.shaking.total() >= self.handshakes)
             or not self.admits(getattr(addr, "host", ""))
         ):
             self.turned_away += 1
@@ -304,9 +329,7 @@ class BoundedSite(server.Site):
     def forget(self, channel: BoundedChannel, key: str) -> None:
         """A connection is gone, of the address with this key."""
         self.channels.discard(channel)
-        self.by_address[key] -= 1
-        if not self.by_address[key]:
-            del self.by_address[key]
+        less(self.by_address, key)
         if not self.channels:
             waiting, self._emptied = self._emptied, []
             for each in waiting:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from p2sp.net.addresses import observed_address
 from p2sp.net.errors import NetError
 from p2sp.net.ratelimit import client_key
-from p2sp.net.web import PER_ADDRESS, next_hold
+from p2sp.net.web import PER_ADDRESS, less, next_hold
 from p2sp.tracker import bep3
 from p2sp.tracker.bep3 import BadQuery
 from p2sp.tracker.foreign import ForeignDesk
@@ -265,9 +265,7 @@ class ForeignHttpFactory(Factory):
     def forget(self, connection: ForeignHttp) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
-        self.by_address[connection.key] -= 1
-        if not self.by_address[connection.key]:
-            del self.by_address[connection.key]
+        less(self.by_address, connection.key)
 
     def drain(self, deadline: float) -> Deferred[None]:
         """Cut all connections: an announce is answered at once, so that none is lost by it."""

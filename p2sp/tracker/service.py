@@ -44,6 +44,9 @@ PARENT_LOOK = 2.0
 READ_SIZE = 8 * 1024
 """Bytes; an announce has less than one tenth."""
 
+HANDSHAKES = 64
+"""Under way at a time: what others wait for at most, as one costs more than a millisecond."""
+
 EXPIRY_INTERVALS = 3.0
 """A foreign client may be silent for so many of its intervals."""
 
@@ -123,7 +126,7 @@ def make_service(
             return True
         return not dials.wait(host, now(), gauge.price_for(dials.limit, config.interval_seconds))
 
-    site = make_site(api, read_size=READ_SIZE, admits=admits)
+    site = make_site(api, read_size=READ_SIZE, admits=admits, handshakes=HANDSHAKES)
     if number == 0:
         serve_metrics(role, config, TrackerMetrics(tracker, gauge, desk), api, site)
     role.listen(config.listen, site, server_context(identity), shared=config.workers > 1)

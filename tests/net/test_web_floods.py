@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -187,3 +187,22 @@ class TurnedAwayTests(LoopbackCase):
         self.assertEqual((self.site.turned_away, len(self.site.channels)), (1, 1))
         transport: Any = first.transport
         transport.abortConnection()
+
+    async def test_of_many_handshakes_under_way_an_address_has_one(self) -> None:
+        url = self.serve(Api(TRUST, reactor), tls=True)
+        self.site.handshakes = 5
+        # They say nothing, so that their handshakes last.
+        for _ in range(5):
+            await self.talk()
+        while self.site.shaking["127.0.0.1"] < 5:
+            await deferLater(reactor, 0.0)
+        late = await self.talk()
+        await late.ended
+        elsewhere = self.client(url, bind_address="127.0.0.2")
+        self.assertEqual((await elsewhere.get("/v1/health", dict[str, Any]))["status"], "ok")
+        self.assertEqual(dict(self.site.shaking), {"127.0.0.1": 5})
+        for channel in list(self.site.channels):
+            channel.abort()
+        while self.site.channels:
+            await deferLater(reactor, 0.0)
+        self.assertEqual(dict(self.site.shaking), {})
