@@ -11,6 +11,7 @@ from p2sp.net.authority import Authority
 from p2sp.net.errors import Unreachable
 from p2sp.net.identity import create_identity
 from p2sp.tracker.entry import swarm_key
+from p2sp.tracker.load import MOST_PRICE
 from p2sp.tracker.schema import AnnounceAnswer, Event, Registration, RegistrationAnswer, Scope, SwarmSummary, TrackerRef
 from tests.tracker.entries import RESOURCE, request
 from tests.tracker.kit import ISP_ONE, ISP_TWO, NO_ISP, TrackerCase
@@ -178,22 +179,22 @@ class AnnounceTests(TrackerCase):
         url = self.tracker('limits = {rate_per_address = 1.0, burst_per_address = 8.0}\nforeign_http = "127.0.0.1:0"')
         gauge = self.role.ports[0].factory.desk.gauge  # type: ignore[attr-defined]
         url = url.replace(url.rpartition(":")[2], str(self.role.ports[1].getHost().port))  # type: ignore[attr-defined]
+        await self.unwatched()
         cache = self.network.authority.issue("supernode", [], "cache")
 
-        async def dial(address: str) -> None:
+        async def dial(address: str, price: float) -> None:
+            gauge.price = price
             # With a role no call is limited.
             await self.node(url, address, cache).announce(request())
 
         for _ in range(12):
-            await dial(ISP_ONE.format(1))
-        gauge.price = 2.0
+            await dial(ISP_ONE.format(1), 1.0)
         for _ in range(8):
-            await dial(ISP_ONE.format(1))
+            await dial(ISP_ONE.format(1), MOST_PRICE)
         with self.assertRaises(Unreachable):
-            await dial(ISP_ONE.format(1))
-        await dial(ISP_ONE.format(2))
-        gauge.price = 1.0
-        await dial(ISP_ONE.format(1))
+            await dial(ISP_ONE.format(1), MOST_PRICE)
+        await dial(ISP_ONE.format(2), MOST_PRICE)
+        await dial(ISP_ONE.format(1), 1.0)
 
     async def test_ipv6(self) -> None:
         url = self.tracker(listen="[::1]:0")

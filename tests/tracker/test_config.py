@@ -66,6 +66,7 @@ def test_a_local_tracker_registers_itself(tmp_path: Path) -> None:
         ('interval = "2d"', "$.interval"),
         ('interval = "60s"\nexpiry = "90s"', "$.expiry: must be at least twice the interval"),
         ('report_interval = "0s"', "$.report_interval"),
+        ('foreign_rate = "fast"', "$.foreign_rate: 'fast' is not a rate"),
         ('selection = "nearest"', "$.selection: there is no selection 'nearest'"),
         ("remote_max = 1", "$.remote_max: must be at least 2"),
         ("limits = {swarms = 0}", "$.limits.swarms: must be more than 0"),

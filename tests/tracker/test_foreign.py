@@ -13,7 +13,6 @@ from twisted.python.failure import Failure
 
 from p2sp.net.identity import create_identity
 from p2sp.tracker.entry import swarm_key
-from p2sp.tracker.load import LATE, TICK
 from p2sp.tracker.schema import Event
 from tests.tracker.entries import RESOURCE, request
 from tests.tracker.kit import ISP_ONE, ISP_TWO, TrackerCase, reactor
@@ -231,11 +230,8 @@ class HttpTests(ForeignCase):
 
     async def test_too_much_is_turned_away_unread_and_our_roles_are_served(self) -> None:
         url = self.open()
+        await self.unwatched()
         desk = self.desk()
-        now = 0.0
-        for _ in range(20):
-            desk.gauge.tick(now)
-            now += TICK + 2 * LATE
         desk.gauge.share = 1.0
         refused = await self.announce(ISP_ONE.format(1))
         assert refused.status == 503
@@ -243,12 +239,10 @@ class HttpTests(ForeignCase):
         status, code, _ = await self.refusal(self.node(url).announce(request()))
         assert (status, code) == (503, "overloaded")
         cache = self.network.authority.issue("supernode", [], "cache")
-        desk.gauge.share = 1.0
         await self.node(url, identity=cache).announce(request())
         asker = Asker()
         port = reactor.listenUDP(0, asker, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        desk.gauge.share = 1.0
         asker.transport.write(struct.pack(">QII", 0x41727101980, 0, 5), ("127.0.0.1", self.udp))
         while desk.gauge.turned_away < 3:
             await self.turn()
