@@ -164,24 +164,33 @@ class PeerSource:
     # BlockTaker
 
     def block(self, piece: int, begin: int, data: bytes | memoryview) -> None:
-        fetch = self._owners.pop((piece, begin), None)
+        key = piece, begin
+        fetch = self._owners.get(key)
+        if fetch is not None and not self._follows(fetch, fetch.requested[key].block):
+            # Before this block is taken off the list: its fetch might seem to be through, and has to wait for it.
+            self._hand_over()
+            fetch = self._owners.get(key)
         if fetch is None:
             # Taken back too late.
             self.wasted(len(data))
             return
-        asked = fetch.requested.pop((piece, begin))
+        del self._owners[key]
+        asked = fetch.requested.pop(key)
         now = self._clock.seconds()
         self._progress = now - self._lost
         self._newest = max(self._newest, asked.number)
         self._times.took(self._progress - asked.since)
         self._pipeline.received(len(data), now)
-        position = fetch.position(asked.block)
-        if self._run is not None and (self._run.fetch is not fetch or self._run.stop != position):
-            self._hand_over()
         if self._run is None:
+            position = fetch.position(asked.block)
             self._run = Run(fetch, position, position)
         self._run.parts.append(data)
         self._run.stop += len(data)
+
+    def _follows(self, fetch: Fetch, block: Block) -> bool:
+        """Whether a block goes on where the run that is held ends."""
+        run = self._run
+        return run is None or (run.fetch is fetch and run.stop == fetch.position(block))
 
     def heard(self) -> None:
         self._hand_over()

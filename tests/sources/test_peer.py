@@ -340,6 +340,21 @@ class Peers(NetworkTestCase):
         self.assertIn("is gone", await self.fails(source.fetch(Span(0, PIECE), StoreSink()), SourceGone))
         await self.until(lambda: not network.links)
 
+    async def test_the_last_blocks_in_any_order_at_once_are_all_there_at_the_end(self) -> None:
+        _, _, source, peer = await self.link()
+        sink = StoreSink()
+        there: list[int] = []
+        fetch = source.fetch(Span(0, 3 * BLOCK), sink).addCallback(lambda _: there.append(len(sink.got)))
+        await self.until(lambda: len(self.asked(peer)) == 3)
+        first, second, third = self.asked(peer)
+        assert peer.session is not None
+        for request in (first, third, second):
+            peer.session.answer(request, bytes_at(request))
+        peer.flush()
+        await self.until(lambda: fetch.called)
+        self.assertEqual(there, [3])
+        self.check(sink, 0, 3 * BLOCK)
+
     async def test_what_came_and_was_not_read_when_it_closes_is_known_to_be_for_nothing(self) -> None:
         _, share, source, peer = await self.link()
         wasted: list[int] = []
