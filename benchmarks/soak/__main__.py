@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from random import Random, randrange
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from benchmarks.soak.comparison import Line, compare
 from benchmarks.soak.customers import Books, Customer
 from benchmarks.soak.killer import Killer
-from benchmarks.soak.site import ORIGIN, Pace, Site
+from benchmarks.soak.site import Pace, Site
 from benchmarks.soak.wares import ON_OFFER, Shelf
 from benchmarks.soak.watch import Watch
 
@@ -24,8 +25,12 @@ NEW_WARE: Final = 40.0
 """Seconds between two new resources."""
 
 LOOK: Final = 5.0
+"""Seconds between two looks at the roles."""
+
 FIRST_WARES: Final = 3
 ENDS_WITHIN: Final = 300.0
+"""Seconds that those who are at it have to end when the time is over."""
+
 MIB: Final = 1024 * 1024
 
 
@@ -88,10 +93,10 @@ class Soak:
         """Come to the end now."""
         self._over.set()
 
-    def _thread(self, live: object) -> threading.Thread:
+    def _thread(self, live: Callable[[threading.Event], None]) -> threading.Thread:
         def run() -> None:
             try:
-                live(self._over)  # type: ignore[operator]
+                live(self._over)
             except Exception:  # noqa: BLE001 - the soak itself is broken, and says so
                 self._trouble(traceback.format_exc())
 
@@ -131,22 +136,23 @@ class Soak:
 
     def _conclude(self) -> bool:
         site, books = self._site, self._books
-        pace = Pace()
-        nodes = [name for name in site.roles if name in site.past]
-        for name in nodes:
-            site.end(name, politely=True)
-        # Every goodbye is at a tracker now; its next report brings it to the statistics.
-        for name in [name for name in site.roles if name.startswith("tracker")]:
-            site.end(name, politely=True)
-        time.sleep(pace.report)
+        # Every goodbye reaches a tracker, and with the last report of the trackers the statistics.
+        self._stop([name for name in site.roles if name in site.past])
+        self._stop([name for name in site.roles if name.startswith("tracker")])
         lines = compare(site, books, site.statistics())
-        for name in list(site.lives):
-            site.end(name, politely=name != ORIGIN)
+        self._stop(list(site.lives))
         told = [self._of_downloads(), self._of_roles(), _of_bytes(lines)]
         print("\n\n".join(["", *told, ""]), flush=True)
         if self._troubles:
             self.say(f"{self._troubles} troubles, see above")
         return not self._troubles and not books.wrong and all(line.good for line in lines)
+
+    def _stop(self, names: list[str]) -> None:
+        for name in names:
+            try:
+                self._site.end(name, politely=True)
+            except AssertionError as error:
+                self._trouble(f"{name} did not end well: {error}")
 
     def _of_downloads(self) -> str:
         books = self._books

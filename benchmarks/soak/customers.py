@@ -28,7 +28,11 @@ _LOOK: Final = 0.1
 
 @attrs.define
 class Books:
-    """What all customers together saw. `received` is bytes by kind of source, as their own accounts have it."""
+    """What all customers together saw.
+
+    `received` is all bytes that came, by kind of source, as their own accounts have it, `wasted` what of it was of no
+    use; `untold` is of clients that were killed, who told their trackers less.
+    """
 
     begun: int = 0
     finished: int = 0
