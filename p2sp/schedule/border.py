@@ -85,6 +85,8 @@ class Border:
             self._swarm.join(source.node, now)
             if source.inside:
                 self._isp.join(source.node, now)
+            else:
+                self._isp.leave(source.node)
         self._note(source, 0, source.pieces, now)
 
     def left(self, source: SourceState) -> None:

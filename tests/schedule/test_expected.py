@@ -91,6 +91,15 @@ def test_who_is_expected_has_its_share_as_if_it_were_there() -> None:
     assert share == pieces_brought(there)
 
 
+def test_who_turns_out_to_be_elsewhere_has_no_share() -> None:
+    scheduler, alone = begun(), begun()
+    scheduler.expect("far", 0.0, 2.0, whole=False)
+    for each in (scheduler, alone):
+        each.add_source("near", Kind.PEER, 0, 0.0, inside=True, node="near")
+        each.add_source("far", Kind.PEER, 0, 0.0, node="far")
+    assert pieces_brought(scheduler) == pieces_brought(alone)
+
+
 def test_only_so_much_is_brought_in_at_a_time() -> None:
     scheduler = begun()
     scheduler.add_source("near", Kind.PEER, 0, 0.0, inside=True, node="near")
