@@ -110,7 +110,8 @@ class Origin:
         try:
             while await self._answer(reader, writer, meter):
                 pass
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            # The other side has gone, or we are to go.
             pass
         finally:
             writer.close()
