@@ -158,7 +158,7 @@ def best_copy(
             # The owner works from the front: what the budget does not cover is left to it.
             start = max(start, aligned(stop - budget))
             needed = (stop - start) / helper.rate if helper.rate > 0 else GRACE
-            worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= its.least
+            worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= MIN_SAVED
             if worth and all(map(helper.allowed, layout.pieces_in(start, stop))) and not ledger.sharers(fetch):
                 best = eta, start, stop
                 break

@@ -113,15 +113,19 @@ class Rescuer:
         return fetch.heard if owner.kind is Kind.SERVER else owner.heard
 
     def _pace(self, fetch: Running, helper: SourceState, now: float) -> Pace:
-        """Servers answer fetches side by side, each at its own pace; wire sources answer one after another."""
+        """Servers answer fetches side by side, each at its own pace; wire sources answer one after another.
+
+        Who has been quiet for a while is taken to remain so for as long.
+        """
         owner = self._sources[fetch.source]
         server = owner.kind is Kind.SERVER
         settled = now - fetch.since >= SETTLE
         rate = fetch.rate.rate(now) if server and settled else owner.rate.rate(now) / owner.running
+        quiet = now - self._heard(fetch)
         return Pace(
             rate,
-            eta=fetch.left / rate if rate > 0 else float("inf"),
-            silent=now - self._heard(fetch) >= GRACE,
+            eta=quiet + fetch.left / rate if rate > 0 else float("inf"),
+            silent=quiet >= GRACE,
             known=settled or owner.rate.age(now) >= SETTLE,
             spare=server and helper.kind is not Kind.SERVER and self._offloads(now),
             least=MIN_SAVED if server else MIN_SAVED_OF_NODE,

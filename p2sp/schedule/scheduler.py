@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from p2sp.resource.layout import Layout
+from p2sp.resource.merkle import BLOCK
 from p2sp.schedule import bits
 from p2sp.schedule.border import Border, Myself
 from p2sp.schedule.ledger import Ledger
@@ -23,7 +24,7 @@ from p2sp.schedule.trial import Trials
 if TYPE_CHECKING:
     from random import Random
 
-BITE = 64 * 1024
+BITE = BLOCK
 """What a server is asked for as long as nobody knows whether others fetch the same."""
 
 RANDOM_FIRST = 4
