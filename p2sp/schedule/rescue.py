@@ -21,7 +21,7 @@ WORTH = 0.75
 MIN_SAVED = 0.25
 """Seconds that must be saved: a request more costs a round trip."""
 
-MIN_SAVED_OF_NODE = 1.0
+MIN_SAVED_OF_NODE = 0.5
 """The same where a peer or super node owns the fetch: what it has written to its socket comes all the same."""
 
 KEEP = 256 * 1024
@@ -158,7 +158,7 @@ def best_copy(
             # The owner works from the front: what the budget does not cover is left to it.
             start = max(start, aligned(stop - budget))
             needed = (stop - start) / helper.rate if helper.rate > 0 else GRACE
-            worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= MIN_SAVED
+            worth = start < stop and needed * COPY_WORTH < eta and eta - needed >= its.least
             if worth and all(map(helper.allowed, layout.pieces_in(start, stop))) and not ledger.sharers(fetch):
                 best = eta, start, stop
                 break
