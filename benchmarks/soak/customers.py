@@ -174,15 +174,16 @@ class Customer:
             # By SIGTERM only before it could take notice.
             self._mourn(process, summary)
             return path.exists()
-        assert code in (0, INTERRUPTED), f"ended with {code}:\n{process.log[-6000:]}"
+        # By SIGINT itself when it was leaving already.
+        assert code in (0, INTERRUPTED, -signal.SIGINT), f"ended with {code}:\n{process.log[-6000:]}"
         told: dict[str, Any] = json.loads(summary.read_text())
         with books.lock:
             books.received.update(_by_kind(told))
             books.wasted += sum(source.get("wasted", 0) for source in told["sources"])
             books.uploaded += told["uploaded"]
             books.interrupted += code == INTERRUPTED
-            books.seeded += code == 0 and habit.seed > 0
-        return code == 0
+            books.seeded += told["ok"] and habit.seed > 0
+        return bool(told["ok"])
 
     def _mourn(self, process: Process, summary: Path) -> None:
         """What one that was killed had received, by the last it said of it; it told its trackers less."""

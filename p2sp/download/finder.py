@@ -230,8 +230,9 @@ class TrackerFinder:
         """Whether each tracker gets the last counters along with the goodbye; None for no goodbye at all."""
         stations = list(self._stations.values())
         alive = [station for station in stations if station.alive]
-        # A short download may be over before the first answer: who never failed us is told all the same.
-        hearing = alive or [station for station in stations if not station.failures]
+        # A short download may be over before the first answer, or before a tracker that was away is asked again. Then
+        # all are told: who is still away says so at once, and nobody else would know what came.
+        hearing = alive or stations
         home = self._home()
         ranked = sorted(hearing, key=lambda station: station is not home)
         return {each: each in ranked[:ACCOUNTANTS] if each in hearing else None for each in stations}

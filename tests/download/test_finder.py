@@ -345,6 +345,19 @@ def test_who_is_done_before_the_first_answer_tells_its_counters_all_the_same() -
     assert tracker.homes[-1]
 
 
+def test_a_tracker_that_has_come_back_unnoticed_hears_the_last_counters() -> None:
+    clock = Clock()
+    tracker = TrackerAgent(clock)
+    tracker.down = True
+    hunt = Hunt("a", clock=clock, a=tracker)
+    hunt.run(40.0)
+    assert not hunt.finder.answered
+    tracker.down = False
+    assert hunt.stop() <= 1.0
+    assert tracker.events == [Event.STOPPED]
+    assert tracker.homes == [True]
+
+
 def test_who_does_not_want_to_wait_for_the_goodbye_just_goes() -> None:
     clock = Clock()
     tracker = TrackerAgent(clock)
