@@ -115,7 +115,7 @@ class Rescuer:
     def _pace(self, fetch: Running, helper: SourceState, now: float) -> Pace:
         """Servers answer fetches side by side, each at its own pace; wire sources answer one after another.
 
-        Who has been quiet for a while is taken to remain so for as long.
+        A node that has been quiet for a while is taken to remain so for as long.
         """
         owner = self._sources[fetch.source]
         server = owner.kind is Kind.SERVER
@@ -124,7 +124,7 @@ class Rescuer:
         quiet = now - self._heard(fetch)
         return Pace(
             rate,
-            eta=quiet + fetch.left / rate if rate > 0 else float("inf"),
+            eta=fetch.left / rate + (0.0 if server else quiet) if rate > 0 else float("inf"),
             silent=quiet >= GRACE,
             known=settled or owner.rate.age(now) >= SETTLE,
             spare=server and helper.kind is not Kind.SERVER and self._offloads(now),

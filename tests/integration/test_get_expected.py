@@ -218,7 +218,9 @@ def test_many(nginx: Nginx, root: Path, tmp_path: Path) -> None:
     (tmp_path / "list").write_text(f"# files\n\n{nginx.plain}/b.tar.gz\n  {nginx.plain}/empty  \n")
     (tmp_path / "out").mkdir()
     missing = f"{nginx.plain}/none"
-    (tmp_path / "hook.py").write_text("import os\nprint('HOOK', os.environ['P2SP_PATH'], os.environ['P2SP_CODE'])\n")
+    # Four run at once and write to the same place: each its line in one piece.
+    say = "os.write(1, f\"HOOK {os.environ['P2SP_PATH']} {os.environ['P2SP_CODE']}\\n\".encode())"
+    (tmp_path / "hook.py").write_text(f"import os\n{say}\n")
     hook = f"{sys.executable} '{tmp_path}/hook.py'"
     words = ["-i", "list", "-o", "out", "--jobs", "4", "--on-complete", hook, "--on-error", "false", "--why"]
     result = get(tmp_path, f"{nginx.plain}/a.bin", missing, *words)
